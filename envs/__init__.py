@@ -1,0 +1,9 @@
+"""prefrl's own environments, registered on import as `prefrl/<Name>-v0`."""
+
+import gymnasium as gym
+
+gym.register(
+    id="prefrl/PointMass-v0",
+    entry_point="envs.point_mass:PointMassEnv",
+    max_episode_steps=60,
+)

@@ -1,0 +1,1 @@
+"""The agent's side: environments, the learned reward in their place, PPO."""

@@ -1,0 +1,68 @@
+"""SB3's PPO, made from a configuration, and waiting until there is a reward to learn from."""
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from prefrl.config import AgentConfig
+from prefrl.errors import UserError, nearest
+
+
+class PatientPPO(PPO):
+    """PPO that collects rollouts but does not update its policy until it has a reward.
+
+    The first labels are about the untrained policy's clips. Updates on a reward that is zero
+    everywhere would move that policy by the noise of its critic. A saved policy loads with plain
+    `PPO.load`.
+    """
+
+    has_reward: bool = True
+
+    def train(self) -> None:
+        if self.has_reward:
+            super().train()
+
+
+def make_ppo(config: AgentConfig, venv: VecEnv, seed: int) -> PatientPPO:
+    """PPO on `venv`, on the CPU, where small networks belong.
+
+    Raises:
+        UserError: Settings that do not fit one another or name no activation.
+    """
+    rollout = config.n_steps * venv.num_envs
+    if rollout % config.batch_size:
+        raise UserError(
+            f"agent.batch_size must divide one rollout of {rollout} steps, "
+            f"got {config.batch_size}"
+        )
+    activation = getattr(torch.nn, config.activation, None)
+    if not isinstance(activation, type):
+        known = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU"]
+        raise UserError(
+            f"unknown activation '{config.activation}': {nearest(config.activation, known)}"
+        )
+    rate = config.learning_rate
+    return PatientPPO(
+        "MlpPolicy",
+        venv,
+        n_steps=config.n_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.n_epochs,
+        learning_rate=LinearSchedule(rate, 0.0, 1.0) if config.anneal else rate,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        ent_coef=config.ent_coef,
+        vf_coef=config.vf_coef,
+        max_grad_norm=config.max_grad_norm,
+        policy_kwargs={
+            "net_arch": list(config.net_arch),
+            "activation_fn": activation,
+            "log_std_init": config.log_std_init,
+            "ortho_init": config.ortho_init,
+        },
+        stats_window_size=20,
+        seed=seed,
+        device="cpu",
+    )

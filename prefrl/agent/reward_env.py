@@ -1,0 +1,41 @@
+"""The wrapper that replaces the environment's reward by the learned one."""
+
+from collections import deque
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from prefrl.clips.recorder import ClipRecorder
+from prefrl.reward.ensemble import RewardEnsemble
+
+
+class LearnedReward(VecEnvWrapper):
+    """Gives an agent the learned reward; the environment's own goes no further than this.
+
+    Args:
+        recorder: The environments, with a recorder on top, which knows the raw observation and
+            the action that each reward is for.
+        ensemble: Gives the reward; 0 until it is fitted.
+    """
+
+    def __init__(self, recorder: ClipRecorder, ensemble: RewardEnsemble) -> None:
+        super().__init__(recorder)
+        self._recorder = recorder
+        self._ensemble = ensemble
+        self.episode_returns: deque[float] = deque(maxlen=20)
+        """Learned returns of the latest episodes, as the reward was when they ran."""
+        self.running_returns = np.zeros(recorder.num_envs)
+
+    def reset(self) -> VecEnvObs:
+        self.running_returns[:] = 0
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, _, dones, infos = self.venv.step_wait()
+        rewards = self._ensemble.rewards(self._recorder.last_inputs)
+        self.running_returns += rewards
+        if dones.any():
+            self.episode_returns.extend(self.running_returns[dones].tolist())
+            self.running_returns[dones] = 0
+        return observations, rewards, dones, infos

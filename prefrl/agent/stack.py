@@ -1,0 +1,177 @@
+"""The stack that an agent acts in, built from a configuration, saved and restored as a whole.
+
+env → Monitor → TimedVecEnv → ClipRecorder → LearnedReward → VecNormalize → PatientPPO. With the
+true reward, the recorder and the learned reward are left out.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from prefrl.agent.envs import TimedVecEnv
+from prefrl.agent.ppo import PatientPPO, make_ppo
+from prefrl.agent.reward_env import LearnedReward
+from prefrl.clips.recorder import ClipRecorder, input_dims
+from prefrl.clips.simulator import array_to_generator, generator_to_array, restore, snapshot
+from prefrl.clock import Stopwatch
+from prefrl.config import Config
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.fit import RewardFitter
+
+STREAMS = ("agent", "envs", "ensemble", "clips", "queries", "fit", "bootstrap", "mistakes")
+"""What draws random numbers in a run, each from a stream of its own."""
+
+
+class Stack:
+    """Environments, recorder, reward and agent of one run.
+
+    Args:
+        config: What to build.
+        stopwatch: Counts the environments' time.
+    """
+
+    def __init__(self, config: Config, stopwatch: Stopwatch) -> None:
+        children = np.random.SeedSequence(config.run.seed).spawn(len(STREAMS))
+        streams = dict(zip(STREAMS, children, strict=True))
+        self.seeds = {name: int(s.generate_state(1)[0] >> 1) for name, s in streams.items()}
+        self.generators = {
+            name: np.random.default_rng(streams[name]) for name in ("clips", "queries", "fit")
+        }
+        self.envs = TimedVecEnv(
+            config.env, copies=config.env.copies, seed=self.seeds["envs"], stopwatch=stopwatch
+        )
+        self.recorder: ClipRecorder | None = None
+        self.rewarded: LearnedReward | None = None
+        self.ensemble: RewardEnsemble | None = None
+        self.fitter: RewardFitter | None = None
+        venv: VecEnv = self.envs
+        if not config.run.true_reward:
+            self.recorder = ClipRecorder(
+                self.envs,
+                length=config.clips.length,
+                rollout_steps=config.agent.n_steps,
+                capacity=config.clips.capacity,
+                rng=self.generators["clips"],
+            )
+            self.ensemble = make_ensemble(config, self.recorder.dims, self.seeds["ensemble"])
+            self.fitter = RewardFitter(
+                self.ensemble,
+                learning_rate=config.reward.learning_rate,
+                batch_size=config.reward.batch_size,
+                error_rate=config.reward.error_rate,
+                rng=self.generators["fit"],
+            )
+            venv = self.rewarded = LearnedReward(self.recorder, self.ensemble)
+        self.normalise = VecNormalize(venv, gamma=config.agent.gamma)
+        self.model: PatientPPO = make_ppo(config.agent, self.normalise, self.seeds["agent"])
+
+    def save(self, folder: Path) -> None:
+        """Write everything that decides how the run goes on into `folder`."""
+        self.model.save(folder / "policy.zip")
+        n = self.normalise
+        arrays: dict[str, Any] = {
+            "normalise/obs_mean": n.obs_rms.mean,  # type: ignore[union-attr]
+            "normalise/obs_var": n.obs_rms.var,  # type: ignore[union-attr]
+            "normalise/obs_count": n.obs_rms.count,  # type: ignore[union-attr]
+            "normalise/ret_mean": n.ret_rms.mean,
+            "normalise/ret_var": n.ret_rms.var,
+            "normalise/ret_count": n.ret_rms.count,
+            "normalise/returns": n.returns,
+        }
+        for name, generator in self.generators.items():
+            arrays[f"generator/{name}"] = generator_to_array(generator)
+        for i, env in enumerate(self.envs.envs):
+            for key, value in (snapshot(env) or {}).items():
+                arrays[f"env/{i}/{key}"] = value
+        # SB3 shuffles minibatches with NumPy's global generator and samples with torch's.
+        _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+        arrays |= {"numpy/keys": keys, "numpy/rest": np.array([position, has_gauss, gauss])}
+        arrays["torch"] = torch.get_rng_state().numpy()
+        if self.recorder and self.rewarded and self.ensemble and self.fitter:
+            arrays["recorder/observations"] = self.recorder.last_observations
+            arrays["recorder/steps"] = np.int64(self.recorder.steps)
+            arrays["recorder/info_keys"] = np.array(self.recorder.buffer.info_keys, np.str_)
+            for key, value in self.recorder.buffer.state_dict().items():
+                arrays[f"clips/{key}"] = value
+            arrays["reward/running_returns"] = self.rewarded.running_returns
+            arrays["reward/episode_returns"] = np.array(self.rewarded.episode_returns)
+            state = {"ensemble": self.ensemble.state_dict(), "fitter": self.fitter.state_dict()}
+            torch.save(state, folder / "reward.pt")
+        np.savez(folder / "arrays.npz", **arrays)
+
+    def load(self, folder: Path) -> bool:
+        """Go on from what `save` wrote; give whether every environment could be restored.
+
+        An environment whose state cannot be read starts a new episode.
+        """
+        with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        observations = self.normalise.reset()
+        exact = all(f"env/{i}/state" in arrays for i in range(len(self.envs.envs)))
+        if exact:
+            for i, env in enumerate(self.envs.envs):
+                prefix = f"env/{i}/"
+                restore(env, _part(arrays, prefix))
+        n = self.normalise
+        n.obs_rms.mean = arrays["normalise/obs_mean"]  # type: ignore[union-attr]
+        n.obs_rms.var = arrays["normalise/obs_var"]  # type: ignore[union-attr]
+        n.obs_rms.count = float(arrays["normalise/obs_count"])  # type: ignore[union-attr]
+        n.ret_rms.mean = arrays["normalise/ret_mean"]
+        n.ret_rms.var = arrays["normalise/ret_var"]
+        n.ret_rms.count = float(arrays["normalise/ret_count"])
+        for name, generator in self.generators.items():
+            array_to_generator(arrays[f"generator/{name}"], generator)
+        self.model = PatientPPO.load(
+            folder / "policy.zip", env=self.normalise, device="cpu", force_reset=False
+        )
+        if exact:
+            n.returns = arrays["normalise/returns"]
+        else:
+            self.model._last_obs = observations  # type: ignore[assignment]
+            self.model._last_episode_starts = np.ones(self.envs.num_envs, bool)
+        if self.recorder and self.rewarded and self.ensemble and self.fitter:
+            self.recorder.allocate(tuple(str(k) for k in arrays["recorder/info_keys"]))
+            self.recorder.buffer.load_state_dict(_part(arrays, "clips/"))
+            self.recorder.steps = int(arrays["recorder/steps"])
+            if exact:
+                self.recorder.resume(arrays["recorder/observations"])
+                self.rewarded.running_returns = arrays["reward/running_returns"]
+            self.rewarded.episode_returns.extend(arrays["reward/episode_returns"].tolist())
+            state = torch.load(folder / "reward.pt", weights_only=True)
+            self.ensemble.load_state_dict(state["ensemble"])
+            self.fitter.load_state_dict(state["fitter"])
+        position, has_gauss, gauss = arrays["numpy/rest"]
+        np.random.set_state(  # noqa: NPY002
+            ("MT19937", arrays["numpy/keys"], int(position), int(has_gauss), float(gauss))
+        )
+        torch.set_rng_state(torch.from_numpy(arrays["torch"]))
+        return exact
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.normalise.close()
+
+
+def make_ensemble(config: Config, dims: tuple[int, int], seed: int = 0) -> RewardEnsemble:
+    """An untrained ensemble as configured, for inputs of widths `dims`."""
+    return RewardEnsemble(
+        *dims, members=config.reward.members, hidden=config.reward.hidden, seed=seed
+    )
+
+
+def load_ensemble(checkpoint: Path, config: Config) -> RewardEnsemble:
+    """The reward ensemble of a checkpoint."""
+    from stable_baselines3 import PPO
+
+    model = PPO.load(checkpoint / "policy.zip", device="cpu")
+    ensemble = make_ensemble(config, input_dims(model.observation_space, model.action_space))
+    state = torch.load(checkpoint / "reward.pt", weights_only=True)
+    ensemble.load_state_dict(state["ensemble"])
+    return ensemble
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""Clips: the arrays, the recorder that cuts them, the simulator states behind them, frames."""

@@ -1,0 +1,198 @@
+"""The recorder: cuts clips from an agent's own rollouts, below everything that rescales them.
+
+It sits right above the vectorised environment, where observations are raw and the reward is
+still the environment's::
+
+    recorder = ClipRecorder(DummyVecEnv([make] * 8), length=50)
+    ...                     # any SB3 algorithm steps the wrapped environment
+    recorder.buffer[0]      # a Clip
+
+Clips never cross a reset and never alias the rollout's memory.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from prefrl.clips.clip import ClipBuffer
+from prefrl.clips.simulator import read_state
+
+
+def encode_actions(space: spaces.Space, actions: np.ndarray) -> np.ndarray:
+    """Actions as the reward ensemble sees them: `(n, act_dim)` float32, one-hot if discrete.
+
+    Args:
+        space: A Box or Discrete action space.
+        actions: `(n, *space.shape)`.
+    """
+    if isinstance(space, spaces.Discrete):
+        return np.eye(int(space.n), dtype=np.float32)[actions.reshape(-1) - int(space.start)]
+    return actions.reshape(len(actions), -1).astype(np.float32)
+
+
+def input_dims(observation_space: spaces.Space, action_space: spaces.Space) -> tuple[int, int]:
+    """`(obs_dim, act_dim)` of the arrays recorded for these spaces."""
+    assert observation_space.shape is not None
+    act_dim = spaces.flatdim(action_space)
+    return int(np.prod(observation_space.shape)), act_dim
+
+
+class ClipRecorder(VecEnvWrapper):
+    """Records every step and cuts clips at the end of each rollout.
+
+    Args:
+        venv: Vectorised environments. Their physics states are recorded where they live in
+            this process (`DummyVecEnv`).
+        length: Environment steps in one clip.
+        rollout_steps: Steps per environment between two cuts; PPO's `n_steps`.
+        capacity: Clips kept in `buffer`.
+        rng: Decides where in a stretch of an episode the first clip starts.
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        *,
+        length: int = 50,
+        rollout_steps: int = 256,
+        capacity: int = 1000,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(venv)
+        self.length = length
+        self.steps = 0
+        self._rng = rng or np.random.default_rng(0)
+        self._envs: list[Any] = getattr(venv, "envs", [])
+        self.dims = input_dims(venv.observation_space, venv.action_space)
+        """Widths of an observation and of an encoded action."""
+        self._rollout_steps = rollout_steps
+        self.capacity = capacity
+        self._row = 0
+        self._buffer: ClipBuffer | None = None
+        self._rollout: dict[str, np.ndarray] = {}
+        self._states: np.ndarray = np.zeros((venv.num_envs, 0))
+        self.last_observations = np.zeros((venv.num_envs, self.dims[0]), np.float32)
+        self.last_inputs = np.zeros((venv.num_envs, sum(self.dims)), np.float32)
+
+    @property
+    def buffer(self) -> ClipBuffer:
+        """The latest clips.
+
+        Raises:
+            RuntimeError: Nothing was recorded yet, so the arrays' sizes are not known.
+        """
+        if self._buffer is None:
+            raise RuntimeError("step the environment before asking the recorder for clips")
+        return self._buffer
+
+    def reset(self) -> VecEnvObs:
+        observations = self.venv.reset()
+        self._remember(np.asarray(observations))
+        return observations
+
+    def resume(self, observations: np.ndarray) -> None:
+        """Go on from restored environments whose latest raw observations are given."""
+        self._remember(observations)
+
+    def recent_inputs(self, n: int) -> np.ndarray:
+        """`(m, obs_dim + act_dim)` float32 of the latest clips' steps, `m` at most `n`."""
+        count = min(-(-n // self.length), len(self.buffer))
+        slots = np.arange(self.buffer.added - count, self.buffer.added) % self.capacity
+        return self.buffer.inputs(slots).reshape(-1, sum(self.dims))[-n:]
+
+    def step_async(self, actions: np.ndarray) -> None:
+        obs_dim = self.dims[0]
+        self.last_inputs = np.empty((self.num_envs, sum(self.dims)), np.float32)
+        self.last_inputs[:, :obs_dim] = self.last_observations
+        self.last_inputs[:, obs_dim:] = encode_actions(self.action_space, np.asarray(actions))
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        if self._buffer is None:
+            self._allocate(infos[0])
+        row, rollout, obs_dim = self._row, self._rollout, self.dims[0]
+        rollout["observations"][row] = self.last_inputs[:, :obs_dim]
+        rollout["actions"][row] = self.last_inputs[:, obs_dim:]
+        rollout["states"][row] = self._states
+        rollout["true_rewards"][row] = rewards
+        rollout["dones"][row] = dones
+        keys = self.buffer.info_keys
+        if keys:
+            rollout["infos"][row] = [[info.get(k, np.nan) for k in keys] for info in infos]
+        self.steps += self.num_envs
+        self._remember(np.asarray(observations))
+        self._row += 1
+        if self._row == self._rollout_steps:
+            self._cut()
+        return observations, rewards, dones, infos
+
+    def _remember(self, observations: np.ndarray) -> None:
+        self.last_observations = observations.reshape(self.num_envs, -1).astype(np.float32)
+        if self._envs:
+            self._states = np.stack([read_state(env) for env in self._envs])
+
+    def _allocate(self, info: dict[str, Any]) -> None:
+        keys = tuple(
+            sorted(
+                key
+                for key, value in info.items()
+                if isinstance(value, int | float | np.number | np.bool_)
+                and not key.startswith("TimeLimit")
+            )
+        )
+        self.allocate(keys)
+
+    def allocate(self, info_keys: tuple[str, ...]) -> None:
+        """Make the buffer's arrays before the first step, as a resumed run must."""
+        obs_dim, act_dim = self.dims
+        state_dim = self._states.shape[1]
+        self._buffer = ClipBuffer(
+            self.capacity,
+            length=self.length,
+            obs_dim=obs_dim,
+            act_dim=act_dim,
+            state_dim=state_dim,
+            info_keys=info_keys,
+        )
+        shape = (self._rollout_steps, self.num_envs)
+        self._rollout = {
+            "observations": np.zeros((*shape, obs_dim), np.float32),
+            "actions": np.zeros((*shape, act_dim), np.float32),
+            "states": np.zeros((*shape, state_dim)),
+            "true_rewards": np.zeros(shape),
+            "infos": np.zeros((*shape, len(info_keys))),
+            "dones": np.zeros(shape, bool),
+        }
+
+    def _cut(self) -> None:
+        dones = self._rollout["dones"]
+        arrays = {k: v for k, v in self._rollout.items() if k != "dones"}
+        for env in range(self.num_envs):
+            for start in clip_starts(dones[:, env], self.length, self._rng):
+                part = {k: v[start : start + self.length, env] for k, v in arrays.items()}
+                self.buffer.add(**part, steps=self.steps)
+        self._row = 0
+
+
+def clip_starts(dones: np.ndarray, length: int, rng: np.random.Generator) -> Iterator[int]:
+    """First rows of the clips of `length` steps that fit between the resets of a rollout.
+
+    Clips of one episode follow each other without a gap; where the first one starts is random.
+
+    Args:
+        dones: `(n_steps,)` bool, true at an episode's last step.
+        length: Environment steps in one clip.
+        rng: Draws how many of the steps to spare are skipped in front.
+    """
+    begin = 0
+    for end in [*(np.flatnonzero(dones) + 1), len(dones)]:
+        count, spare = divmod(int(end) - begin, length)
+        if count:
+            skip = int(rng.integers(spare + 1))
+            yield from range(begin + skip, begin + skip + count * length, length)
+        begin = int(end)

@@ -1,0 +1,141 @@
+"""Physics states of a Gymnasium environment: read and set for rendering, saved for a resume.
+
+Two depths, because they cost so differently. `read_state` is the few numbers that a renderer
+needs, taken at every step. `snapshot` is all that decides the environment's future, taken at
+checkpoints: MuJoCo's integration state, the derived arrays that lag one physics step behind it
+(Ant and Reacher read body positions *before* they step), the time limit's counter, the
+environment's random generator.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+_DATA = "data/"
+
+
+def is_mujoco(env: gym.Env) -> bool:
+    """Whether the environment is a MuJoCo one that keeps `model` and `data`."""
+    base = env.unwrapped
+    return type(getattr(base, "data", None)).__name__ == "MjData" and hasattr(base, "model")
+
+
+def read_state(env: gym.Env) -> np.ndarray:
+    """`(state_dim,)` float64, enough to draw the scene; empty where the kind is unknown."""
+    base: Any = env.unwrapped
+    if is_mujoco(env):
+        import mujoco
+
+        spec = mujoco.mjtState.mjSTATE_FULLPHYSICS
+        state = np.empty(mujoco.mj_stateSize(base.model, spec))
+        mujoco.mj_getState(base.model, base.data, state, spec)
+        return state
+    state = getattr(base, "state", None)
+    return np.zeros(0) if state is None else np.array(state, np.float64).ravel()
+
+
+def write_state(env: gym.Env, state: np.ndarray) -> None:
+    """Put the scene into `state`, `(state_dim,)`, as `read_state` gave it, ready to draw."""
+    base: Any = env.unwrapped
+    if is_mujoco(env):
+        import mujoco
+
+        mujoco.mj_setState(base.model, base.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        mujoco.mj_forward(base.model, base.data)
+    else:
+        base.state = state.reshape(np.shape(base.state)).copy()
+
+
+def snapshot(env: gym.Env) -> dict[str, np.ndarray] | None:
+    """All that decides the environment's future, or None where it cannot be had.
+
+    Taken in full for MuJoCo environments. Any other must keep all it has in an attribute
+    `state`, as Gymnasium's classic control does.
+    """
+    base: Any = env.unwrapped
+    saved: dict[str, np.ndarray] = {}
+    if is_mujoco(env):
+        import mujoco
+
+        spec = mujoco.mjtState.mjSTATE_INTEGRATION
+        saved["state"] = np.empty(mujoco.mj_stateSize(base.model, spec))
+        mujoco.mj_getState(base.model, base.data, saved["state"], spec)
+        for name, array in _fixed_arrays(base):
+            saved[_DATA + name] = array.copy()
+    elif getattr(base, "state", None) is not None:
+        saved["state"] = np.array(base.state, np.float64)
+    else:
+        return None
+    for layer in _layers(env):
+        if hasattr(layer, "_elapsed_steps"):
+            saved["elapsed_steps"] = np.int64(layer._elapsed_steps)  # type: ignore[assignment]
+        if hasattr(layer, "episode_returns"):  # SB3's Monitor
+            saved["episode_rewards"] = np.array(layer.rewards, np.float64)
+    saved["random"] = generator_to_array(base.np_random)
+    return saved
+
+
+def restore(env: gym.Env, saved: dict[str, np.ndarray]) -> None:
+    """Continue where `snapshot` was taken; `env` must have been reset once."""
+    base: Any = env.unwrapped
+    if is_mujoco(env):
+        import mujoco
+
+        spec = mujoco.mjtState.mjSTATE_INTEGRATION
+        mujoco.mj_setState(base.model, base.data, saved["state"], spec)
+        for name, array in _fixed_arrays(base):
+            array[...] = saved[_DATA + name]
+    else:
+        base.state = saved["state"].copy()
+    for layer in _layers(env):
+        if hasattr(layer, "_elapsed_steps"):
+            layer._elapsed_steps = int(saved["elapsed_steps"])
+        if hasattr(layer, "episode_returns"):
+            layer.rewards = list(saved["episode_rewards"])
+    array_to_generator(saved["random"], base.np_random)
+
+
+def generator_to_array(generator: np.random.Generator) -> np.ndarray:
+    """The state of a PCG64 generator as `(6,)` unsigned 64-bit words."""
+    state: Any = generator.bit_generator.state
+    low = (1 << 64) - 1
+    words = [state["state"]["state"], state["state"]["inc"]]
+    return np.array(
+        [part for word in words for part in (word & low, word >> 64)]
+        + [state["has_uint32"], state["uinteger"]],
+        np.uint64,
+    )
+
+
+def array_to_generator(words: np.ndarray, generator: np.random.Generator) -> None:
+    """Set a PCG64 generator to what `generator_to_array` gave."""
+    w = [int(word) for word in words]
+    generator.bit_generator.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": w[0] | w[1] << 64, "inc": w[2] | w[3] << 64},
+        "has_uint32": w[4],
+        "uinteger": w[5],
+    }
+
+
+def _fixed_arrays(base: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of MjData whose size the model fixes; contacts and constraints are redone."""
+    for name in dir(base.data):
+        if name.startswith(("_", "efc_", "contact", "iefc_", "island_", "dof_island", "map_")):
+            continue
+        try:
+            array = getattr(base.data, name)
+        except Exception:  # some attributes exist only for sleeping or island solvers
+            continue
+        if isinstance(array, np.ndarray) and array.size and array.flags.writeable:
+            yield name, array
+
+
+def _layers(env: Any) -> Iterator[Any]:
+    while True:
+        yield env
+        if env is env.unwrapped:
+            return
+        env = env.env

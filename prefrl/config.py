@@ -1,0 +1,336 @@
+"""The whole configuration of a run: one tree of frozen dataclasses.
+
+Command line, YAML and Python give the same object, which is written beside every result::
+
+    config = load_config("HalfCheetah-v5", {"labels": {"budget": 200}})
+    config.agent.gamma, config.labels.budget
+    save_config(config, path)
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prefrl.errors import UserError, nearest
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The environment and how many copies of it the agent acts in."""
+
+    id: str = ""
+    """Gymnasium id; `module:Id-v0` imports `module` first."""
+    copies: int = 8
+    """Environments stepped in turn in one process."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Arguments for `gymnasium.make`."""
+    termination: str = "refuse"
+    """What to do where an episode can end early, which tells the agent about the task:
+    `refuse` it, `ignore` the signal and act on to the time limit, or `allow` it."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """SB3 PPO. The defaults are bold settings that learn fast on MuJoCo's locomotion tasks."""
+
+    n_steps: int = 256
+    """Steps per environment in one rollout."""
+    batch_size: int = 128
+    n_epochs: int = 10
+    learning_rate: float = 3e-4
+    """Falls linearly to zero over the run if `anneal`."""
+    anneal: bool = True
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    net_arch: tuple[int, ...] = (64, 64)
+    activation: str = "ReLU"
+    """Name of a class in `torch.nn`."""
+    log_std_init: float = -1.0
+    """Natural logarithm of the first action noise's standard deviation (Box actions)."""
+    ortho_init: bool = False
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """The clips that are cut from rollouts."""
+
+    length: int = 50
+    """Environment steps in one clip."""
+    capacity: int = 1000
+    """Latest clips kept to choose from; bounds memory, and keeps queries near the policy."""
+
+
+@dataclass(frozen=True)
+class QueryConfig:
+    """Which pairs of clips are asked about."""
+
+    rule: str = "hybrid"
+    """A name in `prefrl.queries.rules.RULES`."""
+    candidates: int = 10
+    """Candidate pairs looked at for each query asked (Christiano et al. 2017, appendix A)."""
+    batch: int = 0
+    """Queries asked at once after the first batch; 0: one fortieth of the budget."""
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """How many labels, when, and from whom."""
+
+    budget: int = 700
+    """Labels to ask for; a skip counts."""
+    labeller: str = "oracle"
+    """`oracle`, or `none` to train on `source` alone."""
+    teacher: str = "oracle"
+    """Preset of the scripted teacher, a name in `prefrl.labellers.oracle.TEACHERS`."""
+    oracle: str = ""
+    """`FILE.py:FUNC` that scores a clip instead of the environment's reward."""
+    source: str = ""
+    """A finished `labels.db` whose labels are taken over at the start."""
+    initial: float = 0.25
+    """Share of the budget spent on the untrained policy's clips (Christiano et al. 2017)."""
+    decay: float = 4.0
+    """The label rate falls as 1 / (1 + decay * progress); 0: a constant rate."""
+    until: float = 0.8
+    """Share of the steps by which the whole budget is asked."""
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """The reward ensemble and its fit."""
+
+    members: int = 3
+    """Networks in the ensemble (Christiano et al. 2017: 3)."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers, leaky ReLU(0.01)."""
+    learning_rate: float = 3e-3
+    batch_size: int = 32
+    """Labels in one gradient step of each member."""
+    first_fit_steps: int = 200
+    """Gradient steps of the first fit."""
+    refit_steps: int = 40
+    """Gradient steps of each later, warm-started fit."""
+    error_rate: float = 0.1
+    """Share of answers taken to be uniformly random (Christiano et al. 2017, section 2.2.3)."""
+    reference_steps: int = 4096
+    """Latest steps on which each member's output is brought to mean 0 and sd 1."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long, from which seed, and how often the run is saved."""
+
+    steps: int = 1_000_000
+    """Environment steps, over all copies."""
+    seed: int = 0
+    true_reward: bool = False
+    """Train on the environment's own reward: the ceiling, and the reference for speed."""
+    checkpoint_every: int = 50_000
+    """Environment steps between checkpoints."""
+    evaluation_episodes: int = 20
+    """Deterministic episodes of the final policy behind `result`."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run."""
+
+    env: EnvConfig = EnvConfig()
+    agent: AgentConfig = AgentConfig()
+    clips: ClipConfig = ClipConfig()
+    query: QueryConfig = QueryConfig()
+    labels: LabelConfig = LabelConfig()
+    reward: RewardConfig = RewardConfig()
+    run: RunConfig = RunConfig()
+
+    @property
+    def rollout_steps(self) -> int:
+        """Environment steps in one rollout, over all copies."""
+        return self.env.copies * self.agent.n_steps
+
+
+def load_config(
+    env_id: str, overrides: Mapping[str, Mapping[str, Any]], preset: str | None = None
+) -> Config:
+    """The configuration for `env_id`: defaults, then its preset, then `overrides`.
+
+    Args:
+        env_id: Gymnasium id.
+        overrides: Values by section and key, as in a preset.
+        preset: A preset's name or a YAML file's path; the environment's own, if there is one,
+            when None.
+
+    Raises:
+        UserError: An unknown preset, section or key, or a value that cannot work.
+    """
+    tree: dict[str, dict[str, Any]] = {}
+    for source, sections in (
+        (f"preset {preset or env_id}", read_preset(env_id, preset)),
+        ("the arguments", overrides),
+    ):
+        if not isinstance(sections, Mapping):
+            raise UserError(f"{source} must hold sections such as 'agent:', got {sections!r}")
+        for section, values in sections.items():
+            if not isinstance(values, Mapping):
+                raise UserError(f"section '{section}' of {source} must hold keys, got {values!r}")
+            tree.setdefault(str(section), {}).update(values)
+    tree.setdefault("env", {})["id"] = env_id
+    return config_from_tree(tree)
+
+
+def read_preset(env_id: str, preset: str | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """Sections of the preset named or at path `preset`, or of `env_id`'s own (empty if none)."""
+    if preset is None:
+        path = PRESETS / f"{env_id.split(':')[-1].replace('/', '-')}.yaml"
+        if not path.exists():
+            return {}
+    elif preset.endswith((".yaml", ".yml")):
+        path = Path(preset)
+        if not path.exists():
+            raise UserError(f"preset file '{preset}' does not exist")
+    else:
+        path = PRESETS / f"{preset.replace('/', '-')}.yaml"
+        if not path.exists():
+            known = [p.stem for p in PRESETS.glob("*.yaml")]
+            raise UserError(f"unknown preset '{preset}': {nearest(preset, known)}")
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def config_from_tree(tree: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Build and check a `Config` from values by section and key.
+
+    Raises:
+        UserError: An unknown section or key (the nearest is named), or a wrong type or value.
+    """
+    sections = {f.name: f.type for f in dataclasses.fields(Config)}
+    for section in tree:
+        if section not in sections:
+            raise UserError(f"unknown section '{section}': {nearest(section, list(sections))}")
+    config = Config(
+        **{
+            name: _build(name, typing.cast(type, cls), tree.get(name, {}))
+            for name, cls in sections.items()
+        }
+    )
+    check_config(config)
+    return config
+
+
+def config_to_tree(config: Config) -> dict[str, dict[str, Any]]:
+    """Values by section and key, in plain YAML types."""
+    return {
+        section: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        for section, values in dataclasses.asdict(config).items()
+    }
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write `config` as YAML."""
+    path.write_text(yaml.safe_dump(config_to_tree(config), sort_keys=False))
+
+
+def read_config(path: Path) -> Config:
+    """Read what `save_config` wrote."""
+    return config_from_tree(yaml.safe_load(path.read_text()))
+
+
+def _build(section: str, cls: type, values: Mapping[str, Any]) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    built = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise UserError(f"unknown key '{section}.{key}': {nearest(str(key), list(fields))}")
+        built[key] = _convert(f"{section}.{key}", value, getattr(cls(), key))
+    return cls(**built)
+
+
+def _convert(name: str, value: Any, default: Any) -> Any:
+    """`value` in the type of `default`; YAML reads 3e-4 as a string, so text may be a number."""
+    kind = type(default)
+    try:
+        if kind is bool or kind is dict or kind is str:
+            if isinstance(value, kind):
+                return value
+        elif kind is tuple:
+            return tuple(int(v) for v in value)
+        elif kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
+            return int(float(value))
+        elif kind is float and not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise UserError(f"{name} must be {kind.__name__}, got {value!r}")
+
+
+def check_config(config: Config) -> None:
+    """Refuse values that cannot work together.
+
+    Raises:
+        UserError: One sentence that names the value and what would do.
+    """
+    positive = {
+        "steps": config.run.steps,
+        "env.copies": config.env.copies,
+        "agent.n_steps": config.agent.n_steps,
+        "agent.batch_size": config.agent.batch_size,
+        "agent.n_epochs": config.agent.n_epochs,
+        "clips.length": config.clips.length,
+        "query.candidates": config.query.candidates,
+        "reward.members": config.reward.members,
+        "reward.batch_size": config.reward.batch_size,
+        "run.checkpoint_every": config.run.checkpoint_every,
+        "run.evaluation_episodes": config.run.evaluation_episodes,
+    }
+    if not config.run.true_reward:
+        positive["labels"] = config.labels.budget
+    for name, value in positive.items():
+        if value <= 0:
+            raise UserError(f"{name} must be at least 1, got {value}")
+    if config.run.seed < 0:
+        raise UserError(f"seed must be 0 or more, got {config.run.seed}")
+    for name, value, allowed in (
+        ("env.termination", config.env.termination, ["refuse", "ignore", "allow"]),
+        ("labels.labeller", config.labels.labeller, ["oracle", "none"]),
+    ):
+        if value not in allowed:
+            raise UserError(f"unknown {name} '{value}': {nearest(value, allowed)}")
+    for name, share in (("labels.initial", config.labels.initial),
+                        ("labels.until", config.labels.until)):
+        if not 0 < share <= 1:
+            raise UserError(f"{name} must be above 0 and at most 1, got {share}")
+    if config.run.true_reward:
+        return
+    if config.agent.n_steps < config.clips.length:
+        raise UserError(
+            f"agent.n_steps is {config.agent.n_steps}, shorter than one clip of "
+            f"{config.clips.length} steps: clips are cut from single rollouts"
+        )
+    if config.labels.labeller == "none":
+        if not config.labels.source:
+            raise UserError(
+                "without a labeller there is nothing to learn from: add --labels-from DB"
+            )
+        return
+    # Every query takes two clips of its own. The last ones must be recorded before `until`.
+    per_rollout = config.env.copies * (config.agent.n_steps // config.clips.length)
+    rollouts = int(config.run.steps * config.labels.until) // config.rollout_steps
+    fit = rollouts * per_rollout // 2
+    if config.labels.budget > fit:
+        raise UserError(
+            f"{config.labels.budget} labels need {2 * config.labels.budget} clips of "
+            f"{config.clips.length} steps, but {config.run.steps} steps give room for {fit} "
+            f"labels: ask for fewer labels or train for more steps"
+        )

@@ -1,0 +1,29 @@
+"""The three ways a command ends other than well; `prefrl.cli` turns each into its exit code."""
+
+
+class UserError(ValueError):
+    """The user's input is wrong: one sentence with the value, what was expected, what to type."""
+
+    exit_code = 2
+
+
+class RunFailed(RuntimeError):
+    """A run stopped while running; the message says why and how to resume."""
+
+    exit_code = 1
+
+
+class Interrupted(RunFailed):
+    """A run was interrupted on purpose and has a checkpoint; the message says how to resume."""
+
+    exit_code = 130
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A sentence that names the spelling closest to `word`, or all of `known` if none is close."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"choose one of: {', '.join(sorted(known))}"

@@ -1,0 +1,1 @@
+"""Labellers: whoever answers queries."""

@@ -1,0 +1,159 @@
+"""The scripted teacher: compares two clips by a score, with a rate of mistakes.
+
+The score of a clip is its true return, or what a user's own function makes of the clip::
+
+    # still.py
+    def score(clip):                                 # -> (T,) score per step
+        return -abs(clip.infos["x_velocity"])
+
+    prefrl train Hopper-v5 --oracle still.py:score
+
+The oracle answers through the store like any other labeller, in the trainer's process and
+synchronously, so that a benchmark is a pure function of its seed.
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.clips.clip import Clip
+from prefrl.errors import RunFailed, UserError, nearest
+from prefrl.labels.store import LabelStore
+
+Score = Callable[[Clip], np.ndarray]
+"""A clip's score per step, `(T,)`."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """How a scripted teacher errs; the names are those of B-Pref (Lee et al. 2021)."""
+
+    mistake: float = 0.0
+    """Probability that a decided answer is flipped."""
+
+
+TEACHERS = {"oracle": Teacher(), "mistake": Teacher(mistake=0.1)}
+
+
+def true_reward(clip: Clip) -> np.ndarray:
+    """The environment's own reward per step, `(T,)`."""
+    return clip.true_rewards
+
+
+class Oracle:
+    """Answers all pending queries of a store.
+
+    Args:
+        score: A clip's score per step.
+        teacher: How it errs.
+        seed: Decides the mistakes, each by its query's id alone, so that a resumed run meets
+            the same ones.
+    """
+
+    def __init__(
+        self,
+        score: Score = true_reward,
+        teacher: Teacher = TEACHERS["oracle"],
+        *,
+        seed: int = 0,
+    ) -> None:
+        self._score = score
+        self._teacher = teacher
+        self._seed = seed
+
+    def __call__(self, store: LabelStore, step: int) -> None:
+        """Answer what was asked by the agent's step `step` and is pending in `store`."""
+        queries = store.pending(step)
+        with store.transaction():
+            for query in queries:
+                start = time.perf_counter()
+                left, right = store.clip(query.left_clip), store.clip(query.right_clip)
+                answer = self.compare(left, right, np.random.default_rng([self._seed, query.id]))
+                seconds = time.perf_counter() - start
+                store.answer(query.id, answer, labeller="oracle", seconds=seconds, step=step)
+
+    def compare(self, left: Clip, right: Clip, rng: np.random.Generator) -> str:
+        """`left`, `right` or `equal`: the clip with the higher sum of scores.
+
+        Args:
+            left, right: The clips.
+            rng: Draws whether this answer is a mistake.
+
+        Raises:
+            RunFailed: The score is not a finite number for each step.
+        """
+        returns = [float(np.sum(_checked(self._score, clip))) for clip in (left, right)]
+        flip = rng.random() < self._teacher.mistake
+        if returns[0] == returns[1]:
+            return "equal"
+        return "left" if (returns[0] > returns[1]) != flip else "right"
+
+
+def _checked(score: Score, clip: Clip) -> np.ndarray:
+    values = np.asarray(score(clip), np.float64)
+    if values.shape != (len(clip),):
+        raise RunFailed(
+            f"the oracle's score must have shape ({len(clip)},), one number a step, "
+            f"got {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise RunFailed(f"the oracle's score is not finite: {values[~np.isfinite(values)][0]}")
+    return values
+
+
+def teacher(name: str) -> Teacher:
+    """The preset of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name not in TEACHERS:
+        raise UserError(f"unknown teacher '{name}': {nearest(name, list(TEACHERS))}")
+    return TEACHERS[name]
+
+
+def load_score(spec: str, sample: Clip | None = None) -> Score:
+    """The function that `FILE.py:FUNC` names.
+
+    Args:
+        spec: A Python file and a function in it, `FUNC(clip) -> (T,)`.
+        sample: A clip to try the function on.
+
+    Raises:
+        UserError: The file or function is missing, fails, or gives a wrong shape or NaN.
+    """
+    file, _, name = spec.rpartition(":")
+    path = Path(file)
+    if not file or not name:
+        raise UserError(f"oracle '{spec}' must be FILE.py:FUNC")
+    if not path.is_file():
+        raise UserError(f"oracle file '{file}' does not exist")
+    module_spec = importlib.util.spec_from_file_location(f"prefrl_oracle_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise UserError(f"oracle file '{file}' is not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(
+            f"oracle file '{file}' fails to import: {type(error).__name__}: {error}"
+        ) from None
+    functions = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+    if name not in functions:
+        hint = nearest(name, functions) if functions else "it defines no function"
+        raise UserError(f"oracle file '{file}' has no function '{name}': {hint}")
+    score: Score = getattr(module, name)
+    if sample is not None:
+        try:
+            _checked(score, sample)
+        except RunFailed as error:
+            raise UserError(str(error)) from None
+        except Exception as error:
+            raise UserError(
+                f"oracle '{spec}' fails on a clip: {type(error).__name__}: {error}"
+            ) from None
+    return score

@@ -1,0 +1,1 @@
+"""Labels: the store where trainer and labellers meet."""

@@ -1,0 +1,194 @@
+"""The loop: collect clips, select pairs, ask, fit the reward, let the agent optimise it.
+
+It is one callback of SB3's, so that the agent runs from a single `learn()` and all its schedules
+stay whole::
+
+    recorder = ClipRecorder(venv)
+    ensemble = RewardEnsemble(*recorder.dims)
+    loop = PreferenceLoop(recorder, ensemble, LabelStore("labels.db"), Oracle(), schedule)
+    PPO("MlpPolicy", LearnedReward(recorder, ensemble)).learn(100_000, callback=loop)
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+
+from prefrl.clips.recorder import ClipRecorder
+from prefrl.clock import Stopwatch
+from prefrl.labels.store import LabelStore
+from prefrl.queries.rules import RULES, Share
+from prefrl.queries.sampler import select_pairs
+from prefrl.queries.schedule import LabelSchedule
+from prefrl.reward.data import LabelledClips
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.fit import RewardFitter
+
+Labeller = Callable[[LabelStore, int], None]
+"""Answers what is pending in a store at the agent's step, or does nothing and lets others."""
+
+REFIT_GROWTH = 0.02
+"""Labels that have to arrive before a refit, as a share of those already learned from."""
+
+
+class PreferenceLoop(BaseCallback):
+    """Learns a reward from labels while an SB3 on-policy algorithm learns from that reward.
+
+    Args:
+        recorder: Cuts the clips, below the learned reward.
+        ensemble: Learns the reward, in place.
+        store: Where queries go and labels come from.
+        labeller: Called after each batch of queries.
+        schedule: How many labels are due when.
+        rule: Which pairs are asked.
+        candidates: Candidate pairs for each one asked.
+        batch: Queries asked at once after the first batch.
+        fitter: Fits the ensemble.
+        first_fit_steps, refit_steps: Gradient steps of the first fit and of later ones.
+        reference_steps: Latest steps on which the ensemble's outputs are normalised.
+        seed: Decides the bootstrap.
+        rng: Draws candidates and random scores.
+        stopwatch: Counts the time of each stage.
+    """
+
+    def __init__(
+        self,
+        recorder: ClipRecorder,
+        ensemble: RewardEnsemble,
+        store: LabelStore,
+        labeller: Labeller,
+        schedule: LabelSchedule,
+        *,
+        rule: str = "hybrid",
+        candidates: int = 10,
+        batch: int = 10,
+        fitter: RewardFitter | None = None,
+        first_fit_steps: int = 200,
+        refit_steps: int = 40,
+        reference_steps: int = 4096,
+        seed: int = 0,
+        rng: np.random.Generator | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.ensemble = ensemble
+        self.store = store
+        self.schedule = schedule
+        self.metrics: dict[str, float] = {}
+        """Latest values, by the keys of `prefrl.metrics`."""
+        self._labeller = labeller
+        self._rule: Sequence[Share] = RULES[rule]
+        self._rule_name = rule
+        self._candidates = candidates
+        self._batch = batch
+        self._fitter = fitter or RewardFitter(ensemble)
+        self._fit_steps = (first_fit_steps, refit_steps)
+        self._reference_steps = reference_steps
+        self._data = LabelledClips(store, members=ensemble.members, seed=seed)
+        self._new_labels = 0
+        self._rng = rng or np.random.default_rng(seed)
+        self._stopwatch = stopwatch or Stopwatch()
+
+    def _on_training_start(self) -> None:
+        self.model.has_reward = self.ensemble.fitted  # type: ignore[attr-defined]
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        step = self.num_timesteps
+        with self._stopwatch.stage("select"):
+            pairs = self.select(step)
+        with self._stopwatch.stage("label"):
+            self.ask(pairs, step)
+        with self._stopwatch.stage("fit"):
+            self.fit(step)
+
+    def select(self, step: int) -> np.ndarray:
+        """Choose the pairs that are due: `(n, 2)` indices into the recorder's buffer."""
+        asked = self.store.count_asked(step)
+        due = self.schedule.due(step) - asked
+        fresh = len(self.recorder.buffer.fresh())
+        if asked == 0:
+            waits = fresh < 2 * min(self.schedule.first, self.recorder.capacity // 2)
+        else:
+            waits = due < min(self._batch, self.schedule.budget - asked)
+        return select_pairs(
+            self.recorder.buffer,
+            self.ensemble,
+            self._rule,
+            0 if waits else due,
+            candidates=self._candidates,
+            rng=self._rng,
+        )
+
+    def ask(self, pairs: np.ndarray, step: int) -> None:
+        """Put pairs into the store and let the labeller at them."""
+        if len(pairs):
+            buffer = self.recorder.buffer
+            age = step - buffer.arrays["steps"][pairs].mean()
+            with self.store.transaction():
+                for left, right in pairs:
+                    self.store.ask(
+                        buffer.take(left), buffer.take(right), step=step, rule=self._rule_name
+                    )
+            self.metrics["query/clip_age"] = float(age)
+        self._labeller(self.store, step)
+        self.metrics["query/asked"] = self.store.count_asked(step)
+        self.metrics["label/answered"] = self.store.count_answered(step)
+
+    def fit(self, step: int) -> None:
+        """Fit the reward if enough labels are new, and bring its output to scale."""
+        self._new_labels += self._data.update(step)
+        enough = max(1, REFIT_GROWTH * (len(self._data) - self._new_labels))
+        if self._new_labels < enough or not self._data.trainable:
+            return
+        first = not self.ensemble.fitted
+        report = self._fitter.fit(self._data, self._fit_steps[0 if first else 1])
+        reference = self.recorder.recent_inputs(self._reference_steps)
+        self.ensemble.normalise_outputs(reference)
+        self._new_labels = 0
+        self.model.has_reward = True  # type: ignore[attr-defined]
+        if first:
+            self._forget_reward_scale()
+        for key, values in (
+            ("reward/training_loss", report.training_loss),
+            ("reward/validation_loss", report.validation_loss),
+            ("reward/validation_accuracy", report.validation_accuracy),
+            ("reward/l2", report.l2),
+        ):
+            for member, value in enumerate(values):
+                self.metrics[f"{key}/{member}"] = float(value)
+        members = self.ensemble.member_rewards(reference)
+        self.metrics["reward/disagreement"] = float(members.std(axis=0).mean())
+        self.metrics["label/equal"] = float((self._data.preferences == 0.5).mean())
+        self.metrics["rollout/true_correlation"] = self._true_correlation()
+
+    def _forget_reward_scale(self) -> None:
+        """Drop the zeros, seen before the first fit, from VecNormalize's scale of returns."""
+        normalise = self.model.get_vec_normalize_env()
+        if normalise is not None:
+            normalise.ret_rms = RunningMeanStd(shape=())
+
+    def _true_correlation(self) -> float:
+        """Pearson correlation of learned and true return over the latest clips."""
+        buffer = self.recorder.buffer
+        latest = np.arange(buffer.added - min(100, len(buffer)), buffer.added)
+        slots = latest % len(buffer.arrays["fresh"])
+        inputs = buffer.inputs(slots)
+        learned = self.ensemble.rewards(inputs.reshape(-1, inputs.shape[-1]))
+        return correlation(
+            learned.reshape(inputs.shape[:2]).sum(axis=1),
+            buffer.arrays["true_rewards"][slots].sum(axis=1),
+        )
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation of two `(n,)` arrays, NaN where either does not vary."""
+    if len(a) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float("nan")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,107 @@
+"""The metrics of a run: their names and meaning, `metrics.csv`, TensorBoard.
+
+`METRICS` is the one list of keys; `docs/metrics.md` explains each and a test holds the two
+together. A key that ends in `/<member>` stands for one column per member of the ensemble.
+"""
+
+import csv
+import os
+from pathlib import Path
+
+from prefrl.clock import STAGES
+
+METRICS = (
+    "time/step",
+    "time/seconds",
+    "time/steps_per_second",
+    *(f"time/{stage}" for stage in STAGES),
+    "rollout/true_return",
+    "rollout/learned_return",
+    "rollout/true_correlation",
+    "rollout/entropy",
+    "rollout/approx_kl",
+    "rollout/explained_variance",
+    "reward/training_loss/<member>",
+    "reward/validation_loss/<member>",
+    "reward/validation_accuracy/<member>",
+    "reward/l2/<member>",
+    "reward/disagreement",
+    "query/asked",
+    "query/clip_age",
+    "label/answered",
+    "label/equal",
+)
+
+
+def columns(members: int) -> list[str]:
+    """Columns of `metrics.csv` for an ensemble of that many members (0: none)."""
+    expanded = []
+    for key in METRICS:
+        if key.endswith("/<member>"):
+            expanded += [key.replace("<member>", str(m)) for m in range(members)]
+        else:
+            expanded.append(key)
+    return expanded
+
+
+class MetricsLog:
+    """Writes one row per rollout to `metrics.csv`, and the same to TensorBoard in `tb/`.
+
+    Args:
+        folder: The run's folder.
+        members: Members of the ensemble.
+        until_step: When a run is resumed: rows after this step are dropped first, because the
+            run comes by them again.
+    """
+
+    def __init__(self, folder: Path, members: int, until_step: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._columns = columns(members)
+        path = folder / "metrics.csv"
+        kept = [row for row in read_metrics(path) if row["time/step"] <= until_step]
+        part = path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self._columns)
+            writer.writeheader()
+            writer.writerows({k: _text(v) for k, v in row.items()} for row in kept)
+        os.replace(part, path)
+        self._file = path.open("a", newline="")
+        self._writer = csv.DictWriter(self._file, self._columns)
+        self._board = SummaryWriter(folder / "tb", purge_step=until_step + 1)
+
+    def write(self, values: dict[str, float]) -> None:
+        """Append a row; keys that are missing stay empty."""
+        self._writer.writerow({k: _text(values[k]) for k in self._columns if k in values})
+        self._file.flush()
+        step = int(values["time/step"])
+        for key, value in values.items():
+            if value == value:  # TensorBoard draws no NaN
+                self._board.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a `metrics.csv`, empty cells as NaN; none if there is no file.
+
+    A last row that was cut short by a kill is left out.
+    """
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        return [
+            {key: float(value) if value else float("nan") for key, value in row.items()}
+            for row in reader
+            if None not in row.values()
+        ]
+
+
+def _text(value: float) -> str:
+    if value != value:
+        return ""
+    return str(int(value)) if value == int(value) else repr(float(value))

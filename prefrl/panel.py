@@ -1,0 +1,90 @@
+"""What a person sees while a run trains: one live panel, or plain lines where no terminal is."""
+
+import math
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.panel import Panel as Box
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from prefrl.run import Run
+
+EVERY = 10.0
+"""Seconds between two plain lines."""
+
+
+class Panel:
+    """Shows the progress of a run.
+
+    Args:
+        run: The run.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, run: Run, *, quiet: bool) -> None:
+        self._run = run
+        self._console = Console(stderr=True, quiet=quiet)
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._terminal = self._console.is_terminal and not quiet
+        self._next_line = 0.0
+        self._began: tuple[float, float] | None = None
+
+    def __enter__(self) -> "Panel":
+        if self._terminal:
+            self._live.start()
+        self.say(f"training in {self._run.path}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._terminal:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+    def update(self, values: dict[str, float]) -> None:
+        """Show the latest metrics."""
+        facts = self._facts(values)
+        if self._terminal:
+            self._live.update(self._box(facts, values["time/step"]), refresh=True)
+            return
+        now = time.monotonic()
+        if now >= self._next_line or values["time/step"] >= self._run.config.run.steps:
+            self.say("  ".join(f"{name} {value}" for name, value in facts.items()))
+            self._next_line = now + EVERY
+
+    def _facts(self, values: dict[str, float]) -> dict[str, str]:
+        steps, config = values["time/step"], self._run.config
+        facts = {"step": f"{steps:,.0f}/{config.run.steps:,}"}
+        if not config.run.true_reward:
+            asked, answered = values.get("query/asked", 0), values.get("label/answered", 0)
+            facts["labels"] = f"{answered:.0f} answered of {asked:.0f} asked"
+            accuracy = [
+                v
+                for k, v in values.items()
+                if k.startswith("reward/validation_accuracy") and not math.isnan(v)
+            ]
+            if accuracy:
+                facts["validation accuracy"] = f"{sum(accuracy) / len(accuracy):.2f}"
+        if "rollout/true_return" in values:
+            facts["true return"] = f"{values['rollout/true_return']:,.0f}"
+        facts["steps/s"] = f"{values['time/steps_per_second']:,.0f}"
+        left = (config.run.steps - steps) / max(1.0, values["time/steps_per_second"])
+        facts["left"] = f"{max(0, left) // 60:.0f} min {max(0, left) % 60:.0f} s"
+        return facts
+
+    def _box(self, facts: dict[str, str], step: float) -> Box:
+        table = Table.grid(padding=(0, 2))
+        for name, value in facts.items():
+            table.add_row(f"[dim]{name}[/dim]", value)
+        table.add_row("", ProgressBar(total=self._run.config.run.steps, completed=step, width=40))
+        return Box(table, title=f"{self._run.config.env.id} · {self._run.path}", expand=False)

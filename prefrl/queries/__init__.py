@@ -1,0 +1,1 @@
+"""Queries: which pairs of clips are worth a labeller's time."""

@@ -1,0 +1,37 @@
+"""The label schedule: how many labels are due by which step."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LabelSchedule:
+    """A share of the budget at once, the rest at a rate that falls with time.
+
+    The rate after progress `x` (steps over `until`) is proportional to `1 / (1 + decay * x)`, the
+    form of Christiano et al. 2017 (appendix A), with the time scale relative to the run.
+    """
+
+    budget: int
+    """Labels in all."""
+    until: int
+    """Step by which they are all due."""
+    initial: float = 0.25
+    """Share that is due from the start."""
+    decay: float = 4.0
+    """How fast the rate falls; 0: not at all."""
+
+    @property
+    def first(self) -> int:
+        """Labels in the first batch."""
+        return max(1, round(self.budget * self.initial))
+
+    def due(self, step: int) -> int:
+        """Labels due by the agent's step `step`."""
+        progress = min(1.0, step / self.until)
+        share = (
+            math.log1p(self.decay * progress) / math.log1p(self.decay)
+            if self.decay
+            else progress
+        )
+        return self.first + math.floor((self.budget - self.first) * share + 1e-9)

@@ -1,0 +1,1 @@
+"""The learned reward: an ensemble of small networks and its fit to labels."""

@@ -1,0 +1,159 @@
+"""The reward ensemble: a few small networks, evaluated as one.
+
+All members run in one batched forward::
+
+    ensemble = RewardEnsemble(obs_dim=17, act_dim=6, members=3)
+    ensemble(inputs)                          # (3, n) raw outputs, what the fit works on
+    ensemble.reward(observations, actions)    # (n,) the learned reward
+
+The learned reward is the mean over members, each brought to mean 0 and standard deviation 1 on a
+reference batch first (Christiano et al. 2017, section 2.2.3), because comparisons say nothing
+about a reward's scale and offset, and members drift apart in both.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+INPUT_BOUND = 5.0
+"""Normalised inputs are clamped here, in standard deviations: no wild extrapolation."""
+
+
+class RewardEnsemble(nn.Module):
+    """`members` networks of leaky ReLU layers over an observation and an action.
+
+    Args:
+        obs_dim: Width of an observation.
+        act_dim: Width of an encoded action.
+        members: Networks.
+        hidden: Widths of the hidden layers.
+        seed: Decides the first weights.
+    """
+
+    input_mean: torch.Tensor
+    input_sd: torch.Tensor
+    output_mean: torch.Tensor
+    output_sd: torch.Tensor
+    fits: torch.Tensor
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        *,
+        members: int = 3,
+        hidden: tuple[int, ...] = (64, 64),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.members = members
+        generator = torch.Generator().manual_seed(seed)
+        widths = (obs_dim + act_dim, *hidden, 1)
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+            bound = 1 / math.sqrt(fan_in)  # as torch.nn.Linear draws them
+            for parameters, shape in (
+                (self.weights, (members, fan_in, fan_out)),
+                (self.biases, (members, 1, fan_out)),
+            ):
+                drawn = torch.rand(shape, generator=generator) * 2 * bound - bound
+                parameters.append(nn.Parameter(drawn))
+        self.register_buffer("input_mean", torch.zeros(widths[0]))
+        self.register_buffer("input_sd", torch.ones(widths[0]))
+        self.register_buffer("output_mean", torch.zeros(members, 1))
+        self.register_buffer("output_sd", torch.ones(members, 1))
+        self.register_buffer("fits", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it has learned from any label yet; until then its reward is 0."""
+        return bool(self.fits)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Raw outputs `(members, n)`.
+
+        Args:
+            inputs: `(n, obs_dim + act_dim)`, the same for all members, or
+                `(members, n, obs_dim + act_dim)`, each its own.
+        """
+        x = (inputs - self.input_mean) / self.input_sd
+        x = x.clamp(-INPUT_BOUND, INPUT_BOUND)
+        if x.dim() == 2:
+            x = x.expand(self.members, *x.shape)
+        last = len(self.weights) - 1
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x, weight)
+            if layer < last:
+                x = nn.functional.leaky_relu(x, 0.01)
+        return x.squeeze(-1)
+
+    def clip_sums(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Raw outputs summed over each clip: `(members, ...)`.
+
+        Args:
+            inputs: `(..., T, obs_dim + act_dim)` shared by all members.
+        """
+        *shape, length, width = inputs.shape
+        return self(inputs.reshape(-1, width)).reshape(self.members, *shape, length).sum(-1)
+
+    @torch.inference_mode()
+    def preferences(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Each member's probability that the left clip is preferred: `(members, n_pairs)`.
+
+        Args:
+            left, right: `(n_pairs, T, obs_dim + act_dim)`.
+        """
+        sums = self.clip_sums(torch.from_numpy(np.stack([left, right])))
+        return torch.sigmoid(sums[:, 0] - sums[:, 1]).numpy()
+
+    @torch.inference_mode()
+    def member_rewards(self, inputs: np.ndarray) -> np.ndarray:
+        """Each member's normalised reward: `(members, n)`.
+
+        Args:
+            inputs: `(n, obs_dim + act_dim)` float32.
+        """
+        raw = self(torch.from_numpy(inputs))
+        return ((raw - self.output_mean) / self.output_sd).numpy()
+
+    def rewards(self, inputs: np.ndarray) -> np.ndarray:
+        """The learned reward `(n,)`, dimensionless; 0 before the first fit.
+
+        Args:
+            inputs: `(n, obs_dim + act_dim)` float32.
+        """
+        if not self.fitted:
+            return np.zeros(len(inputs), np.float32)
+        return self.member_rewards(inputs).mean(axis=0)
+
+    def reward(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """The learned reward `(n,)`, dimensionless.
+
+        Args:
+            observations: `(n, obs_dim)`, raw.
+            actions: `(n, act_dim)`; a discrete action is one-hot.
+        """
+        inputs = np.concatenate([np.atleast_2d(observations), np.atleast_2d(actions)], axis=1)
+        return self.rewards(inputs.astype(np.float32))
+
+    @torch.no_grad()
+    def normalise_inputs(self, inputs: np.ndarray) -> None:
+        """Take the inputs' statistics from `inputs`, `(n, obs_dim + act_dim)`."""
+        self.input_mean.copy_(torch.from_numpy(inputs.mean(axis=0)))
+        sd = inputs.std(axis=0)
+        self.input_sd.copy_(torch.from_numpy(np.where(sd < 1e-6, 1.0, sd)))
+
+    @torch.no_grad()
+    def normalise_outputs(self, inputs: np.ndarray) -> None:
+        """Bring each member to mean 0 and sd 1 on `inputs`; frozen until the next call.
+
+        Args:
+            inputs: `(n, obs_dim + act_dim)`, the reference batch.
+        """
+        raw = self(torch.from_numpy(inputs))
+        self.output_mean.copy_(raw.mean(dim=1, keepdim=True))
+        self.output_sd.copy_(raw.std(dim=1, keepdim=True).clamp(min=1e-6))
+        self.fits += 1

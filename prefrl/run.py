@@ -1,0 +1,193 @@
+"""The run folder: one place that holds everything about one training.
+
+::
+
+    run = Run("runs/HalfCheetah-v5")
+    run.config, run.record["result"]
+    run.policy.predict(observations)         # actions of the final policy
+    run.reward(observations, actions)        # the learned reward
+    run.labels                               # the label store
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import time
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prefrl.checkpoint import is_whole, list_checkpoints
+from prefrl.config import Config, read_config, save_config
+from prefrl.errors import UserError
+
+if TYPE_CHECKING:
+    from prefrl.agent.policy import Policy
+    from prefrl.labels.store import LabelStore
+    from prefrl.reward.ensemble import RewardEnsemble
+
+log = logging.getLogger("prefrl")
+
+FORMAT = 1
+"""Version of the folder's layout, in run.json."""
+
+PACKAGES = ("mujoco", "gymnasium", "torch", "stable-baselines3", "numpy")
+
+
+class Run:
+    """A run folder.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        UserError: It is not a run folder, or is of a newer version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.record: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+            layout = self.record["format"]
+        except FileNotFoundError:
+            raise UserError(
+                f"'{path}' is not a run folder: it has no run.json; `prefrl train` makes one"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"'{path}' is not a run folder: its run.json cannot be read") from None
+        if layout > FORMAT:
+            raise UserError(
+                f"'{path}' is of run format {layout}, this prefrl reads up to {FORMAT}: "
+                f"upgrade prefrl"
+            )
+        self.config: Config = read_config(self.path / "config.yaml")
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> "Run":
+        """Make a new run folder.
+
+        Raises:
+            UserError: It exists already or cannot be made.
+        """
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            raise UserError(
+                f"'{path}' exists already: give another --out, or `prefrl resume {path}`"
+            ) from None
+        except OSError as error:
+            raise UserError(f"cannot make the run folder '{path}': {error.strerror}") from None
+        save_config(config, path / "config.yaml")
+        record = {
+            "format": FORMAT,
+            "versions": versions(),
+            "commit": source_commit(),
+            "seed": config.run.seed,
+            "hardware": {
+                "machine": platform.machine(),
+                "cores": os.cpu_count(),
+                "system": f"{platform.system()} {platform.release()}",
+            },
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "result": None,
+        }
+        write_json(path / "run.json", record)
+        return cls(path)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write `result` into run.json."""
+        self.record["result"] = result
+        write_json(self.path / "run.json", self.record)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self) -> Path:
+        """The latest whole checkpoint; an unreadable later one is reported and passed over.
+
+        Raises:
+            UserError: There is none.
+        """
+        for path in list_checkpoints(self.checkpoints):
+            if is_whole(path):
+                return path
+            log.warning("checkpoint %s is damaged or cut short: trying the one before", path)
+        raise UserError(
+            f"'{self.path}' has no whole checkpoint, so it cannot go on: train it anew"
+        )
+
+    @cached_property
+    def policy(self) -> "Policy":
+        """The policy of the latest checkpoint; `predict` takes raw observations."""
+        from prefrl.agent.policy import Policy
+
+        return Policy.load(self.checkpoint())
+
+    @cached_property
+    def ensemble(self) -> "RewardEnsemble":
+        """The reward ensemble of the latest checkpoint.
+
+        Raises:
+            UserError: The run learned from the true reward.
+        """
+        from prefrl.agent.stack import load_ensemble
+
+        if self.config.run.true_reward:
+            raise UserError(f"'{self.path}' learned from the true reward: it has no learned one")
+        return load_ensemble(self.checkpoint(), self.config)
+
+    @property
+    def labels(self) -> "LabelStore":
+        """The run's label store."""
+        from prefrl.labels.store import LabelStore
+
+        return LabelStore(self.path / "labels.db")
+
+    def reward(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """The learned reward `(n,)` of `observations (n, obs_dim)` and `actions (n, act_dim)`."""
+        return self.ensemble.reward(observations, actions)
+
+
+def default_folder(env_id: str, seed: int) -> Path:
+    """A folder in `runs/` that does not exist yet, named after environment and seed."""
+    base = Path("runs") / f"{env_id.replace('/', '-').replace(':', '-')}-seed{seed}"
+    path, n = base, 2
+    while path.exists():
+        path, n = Path(f"{base}-{n}"), n + 1
+    return path
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, prefrl and what its results depend on."""
+    return {"python": platform.python_version(), "prefrl": version("prefrl")} | {
+        package: version(package) for package in PACKAGES
+    }
+
+
+def source_commit() -> str | None:
+    """Git commit of the source that runs, if it runs from a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON so that the file is the old or the new one, never half of it."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1))
+    os.replace(part, path)

@@ -1,0 +1,439 @@
+"""Training: a run from its configuration to its result, and on from a checkpoint."""
+
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+
+from prefrl.agent.envs import find_spec, probe
+from prefrl.agent.stack import Stack
+from prefrl.checkpoint import save_checkpoint
+from prefrl.clock import Stopwatch
+from prefrl.config import Config, load_config
+from prefrl.errors import Interrupted, RunFailed, UserError, nearest
+from prefrl.evaluate import roll_out, summarise
+from prefrl.labellers.oracle import Oracle, load_score, teacher, true_reward
+from prefrl.labels.store import LabelStore
+from prefrl.loop import Labeller, PreferenceLoop
+from prefrl.metrics import MetricsLog
+from prefrl.panel import Panel
+from prefrl.queries.rules import RULES
+from prefrl.queries.schedule import LabelSchedule
+from prefrl.run import Run, default_folder, write_json
+
+
+def train(
+    env_id: str,
+    *,
+    labels: int | None = None,
+    steps: int | None = None,
+    labeller: str | None = None,
+    teacher: str | None = None,
+    oracle: str | None = None,
+    query: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    preset: str | None = None,
+    true_reward: bool = False,
+    labels_from: str | Path | None = None,
+    allow_termination: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train an agent from answers about pairs of clips.
+
+    What is None is as in the environment's preset, or else as in `prefrl.config`.
+
+    Args:
+        env_id: Gymnasium id; `module:Id-v0` imports `module` first.
+        labels: Labels to ask for.
+        steps: Environment steps, over all copies of the environment.
+        labeller: `oracle`, or `none` to learn from `labels_from` alone.
+        teacher: How the oracle errs.
+        oracle: `FILE.py:FUNC` that scores a clip instead of the environment's reward.
+        query: Rule by which pairs are chosen.
+        seed: Decides the whole run.
+        out: The run folder, which must not exist yet.
+        preset: A preset's name or a YAML file's path.
+        true_reward: Train on the environment's own reward instead: the ceiling.
+        labels_from: A finished `labels.db` to start from.
+        allow_termination: Let episodes end early, which tells the agent about the task.
+        quiet: Print nothing.
+
+    Raises:
+        UserError: The input is wrong; nothing was written.
+        RunFailed: The run stopped; the message says how to resume.
+
+    Example:
+        >>> run = train("HalfCheetah-v5", labels=200)  # doctest: +SKIP
+        >>> run.record["result"]["true_return_mean"]  # doctest: +SKIP
+    """
+    given: dict[str, dict[str, Any]] = {
+        "run": {"steps": steps, "seed": seed, "true_reward": true_reward or None},
+        "labels": {
+            "budget": labels,
+            "labeller": labeller,
+            "teacher": teacher,
+            "oracle": oracle,
+            "source": None if labels_from is None else str(labels_from),
+        },
+        "query": {"rule": query},
+        "env": {"termination": "allow" if allow_termination else None},
+    }
+    overrides: Mapping[str, Mapping[str, Any]] = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in given.items()
+    }
+    find_spec(env_id)  # an unknown environment is named before an unknown preset
+    config = load_config(env_id, overrides, preset)
+    check_inputs(config)
+    run = Run.create(
+        Path(out) if out is not None else default_folder(env_id, config.run.seed), config
+    )
+    _train(run, quiet=quiet, resumed=False)
+    return run
+
+
+def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
+    """Go on with a run that was stopped, as if it had not been.
+
+    Args:
+        run: The run or its folder.
+        quiet: Print nothing.
+
+    Raises:
+        UserError: There is nothing to go on with.
+        RunFailed: The run stopped again.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    if run.record["result"] is None:
+        run.checkpoint()
+        check_inputs(run.config)
+        _train(run, quiet=quiet, resumed=True)
+    return run
+
+
+def check_inputs(config: Config) -> None:
+    """Try what a run depends on, before anything is written.
+
+    Raises:
+        UserError: Environment, rule, teacher, oracle or labels to start from cannot be used.
+    """
+    if config.query.rule not in RULES:
+        raise UserError(
+            f"unknown query rule '{config.query.rule}': {nearest(config.query.rule, list(RULES))}"
+        )
+    teacher(config.labels.teacher)
+    sample = probe(config.env, config.clips.length)
+    if config.labels.oracle:
+        load_score(config.labels.oracle, sample)
+    if config.labels.source:
+        check_source(config, sample.inputs.shape)
+
+
+def check_source(config: Config, shape: tuple[int, ...]) -> None:
+    """Whether the labels to start from are of this environment and clip length.
+
+    Raises:
+        UserError: They are not, or there is no such store.
+    """
+    path = Path(config.labels.source)
+    if not path.is_file():
+        raise UserError(f"labels to start from: '{path}' does not exist")
+    source = LabelStore(path)
+    try:
+        labels = source.labels()
+        if not labels:
+            raise UserError(f"labels to start from: '{path}' has none")
+        env_id = source.facts().get("environment", "?")
+        found = source.clip(labels[0].query.left_clip).inputs.shape
+    finally:
+        source.close()
+    if env_id != config.env.id or found != shape:
+        raise UserError(
+            f"labels to start from: '{path}' is of {env_id} with clips {found}, "
+            f"this run is of {config.env.id} with clips {shape}"
+        )
+
+
+def _train(run: Run, *, quiet: bool, resumed: bool) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small networks: more threads only wait for one another
+    try:
+        with _interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
+            _Training(run, panel, interrupts, resumed).go()
+    except (OSError, sqlite3.OperationalError, torch.AcceleratorError) as error:
+        raise RunFailed(
+            f"the run stopped because of its disk ({error}); labels and checkpoints before that "
+            f"are whole: make room, then `prefrl resume {run.path}`"
+        ) from error
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Training:
+    """One run from start, or its latest checkpoint, to result."""
+
+    def __init__(
+        self, run: Run, panel: Panel, interrupts: list[int], resumed: bool
+    ) -> None:
+        config = run.config
+        checkpoint = run.checkpoint() if resumed else None
+        saved = _read_json(checkpoint / "trainer.json") if checkpoint else {}
+        self._run = run
+        self._stopwatch = Stopwatch(saved.get("seconds"))
+        self._stack = Stack(config, self._stopwatch)
+        self._store: LabelStore | None = None
+        if not config.run.true_reward:
+            self._store = LabelStore(run.path / "labels.db")
+            if not resumed:
+                self._open_store()
+        if checkpoint and not self._stack.load(checkpoint):
+            panel.say(
+                f"{config.env.id} keeps a state that cannot be saved: its episodes start anew, "
+                f"so this run differs from one that was never stopped"
+            )
+        self._loop = self._make_loop()
+        if self._loop:
+            self._loop.metrics.update(saved.get("metrics", {}))
+        members = 0 if config.run.true_reward else config.reward.members
+        log = MetricsLog(run.path, members, self._stack.model.num_timesteps)
+        self._keeper = RunKeeper(
+            run, self._stack, self._loop, self._stopwatch, log, panel, interrupts
+        )
+
+    def go(self) -> None:
+        config, model = self._run.config, self._stack.model
+        model.set_logger(Logger(None, []))
+        callbacks: list[BaseCallback] = [self._keeper]
+        if self._loop:
+            callbacks.append(self._loop)
+        remaining = config.run.steps - model.num_timesteps
+        if remaining > 0:
+            model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+        self._keeper.close()
+        self._run.finish(self._result())
+        if self._store:
+            self._store.close()
+        self._stack.close()
+
+    def _open_store(self) -> None:
+        assert self._store is not None
+        labels = self._run.config.labels
+        self._store.note(environment=self._run.config.env.id)
+        if labels.source:
+            source = LabelStore(labels.source)
+            self._store.take_over(source)
+            source.close()
+
+    def _make_loop(self) -> PreferenceLoop | None:
+        if not (self._stack.recorder and self._stack.ensemble and self._store):
+            return None
+        config = self._run.config
+        budget = config.labels.budget if config.labels.labeller != "none" else 0
+        return PreferenceLoop(
+            self._stack.recorder,
+            self._stack.ensemble,
+            self._store,
+            self._make_labeller(),
+            LabelSchedule(
+                budget=budget,
+                until=max(1, int(config.run.steps * config.labels.until)),
+                initial=config.labels.initial,
+                decay=config.labels.decay,
+            ),
+            rule=config.query.rule,
+            candidates=config.query.candidates,
+            batch=config.query.batch or max(1, budget // 40),
+            fitter=self._stack.fitter,
+            first_fit_steps=config.reward.first_fit_steps,
+            refit_steps=config.reward.refit_steps,
+            reference_steps=config.reward.reference_steps,
+            seed=self._stack.seeds["bootstrap"],
+            rng=self._stack.generators["queries"],
+            stopwatch=self._stopwatch,
+        )
+
+    def _make_labeller(self) -> Labeller:
+        labels = self._run.config.labels
+        if labels.labeller == "none":
+            return _nobody
+        score = load_score(labels.oracle) if labels.oracle else true_reward
+        return Oracle(score, teacher(labels.teacher), seed=self._stack.seeds["mistakes"])
+
+    def _result(self) -> dict[str, Any]:
+        """What `result` in run.json holds; the evaluation is not part of the timing."""
+        config, model = self._run.config, self._stack.model
+        wall, seconds = self._stopwatch.wall, self._stopwatch.seconds
+        summary, correlation = summarise(roll_out(self._run, config.run.evaluation_episodes))
+        return {
+            "true_return_mean": summary["true_return"]["mean"],
+            "true_return_std": summary["true_return"]["std"],
+            "episodes": summary["episodes"],
+            "learned_true_correlation": correlation,
+            "labels_answered": self._store.count_answered() if self._store else 0,
+            "steps": model.num_timesteps,
+            "steps_per_second": model.num_timesteps / wall,
+            "wall_seconds": wall,
+            "seconds": seconds,
+        }
+
+
+class RunKeeper(BaseCallback):
+    """Keeps the run's books: metrics, time per stage, checkpoints, the panel, interrupts.
+
+    All of it happens between rollouts, where a checkpoint can be exact.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        stack: Stack,
+        loop: PreferenceLoop | None,
+        stopwatch: Stopwatch,
+        log: MetricsLog,
+        panel: Panel,
+        interrupts: list[int],
+    ) -> None:
+        super().__init__()
+        self._run = run
+        self._stack = stack
+        self._loop = loop
+        self._stopwatch = stopwatch
+        self._log = log
+        self._panel = panel
+        self._interrupts = interrupts
+        self._began = stack.model.num_timesteps
+        self._began_seconds = stopwatch.wall
+        self._saved_at = stack.model.num_timesteps
+        self._mark = 0.0
+        self._claimed = 0.0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps > self._began:
+            self._settle_rollout()
+        self._set_mark()
+
+    def _on_rollout_end(self) -> None:
+        self._claim("policy")
+
+    def _on_training_end(self) -> None:
+        self._settle_rollout()
+
+    def _settle_rollout(self) -> None:
+        """The update after a rollout is done: write it down, save, obey an interrupt."""
+        self._claim("optimise")
+        values = self._values()
+        self._log.write(values)
+        self._panel.update(values)
+        done = self.num_timesteps >= self._run.config.run.steps
+        due = self.num_timesteps - self._saved_at >= self._run.config.run.checkpoint_every
+        if due or done or self._interrupts:
+            self.save()
+        if self._interrupts and not done:
+            raise Interrupted(
+                f"interrupted at step {self.num_timesteps}, checkpointed: "
+                f"`prefrl resume {self._run.path}` goes on"
+            )
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+
+        def write(folder: Path) -> None:
+            self._stack.save(folder)
+            state = {
+                "step": self.num_timesteps,
+                "seconds": self._stopwatch.seconds,
+                "metrics": self._loop.metrics if self._loop else {},
+            }
+            write_json(folder / "trainer.json", state)
+
+        save_checkpoint(self._run.checkpoints, self.num_timesteps, write)
+        self._saved_at = self.num_timesteps
+
+    def close(self) -> None:
+        """Close the metrics' files."""
+        self._log.close()
+
+    def _values(self) -> dict[str, float]:
+        wall = self._stopwatch.wall
+        values = {
+            "time/step": float(self.num_timesteps),
+            "time/seconds": wall,
+            "time/steps_per_second": (self.num_timesteps - self._began)
+            / max(1e-9, wall - self._began_seconds),
+        }
+        values |= {f"time/{k}": v for k, v in self._stopwatch.seconds.items()}
+        assert self.model.ep_info_buffer is not None
+        if self.model.ep_info_buffer:
+            returns = [episode["r"] for episode in self.model.ep_info_buffer]
+            values["rollout/true_return"] = float(np.mean(returns))
+        if self._stack.rewarded and self._stack.rewarded.episode_returns:
+            values["rollout/learned_return"] = float(
+                np.mean(self._stack.rewarded.episode_returns)
+            )
+        learned = self.model.logger.name_to_value
+        for key, name, sign in (
+            ("rollout/entropy", "train/entropy_loss", -1),
+            ("rollout/approx_kl", "train/approx_kl", 1),
+            ("rollout/explained_variance", "train/explained_variance", 1),
+        ):
+            if name in learned:
+                values[key] = sign * float(learned[name])
+        return values | (self._loop.metrics if self._loop else {})
+
+    def _set_mark(self) -> None:
+        self._mark = time.perf_counter()
+        self._claimed = self._claimed_so_far()
+
+    def _claim(self, stage: str) -> None:
+        """Count the time since the last mark towards `stage`, less what others claimed of it."""
+        spent = time.perf_counter() - self._mark
+        self._stopwatch.add(stage, spent - (self._claimed_so_far() - self._claimed))
+        self._set_mark()
+
+    def _claimed_so_far(self) -> float:
+        return sum(v for k, v in self._stopwatch.seconds.items() if k != "other")
+
+
+def _nobody(store: LabelStore, step: int) -> None:
+    """The labeller of a run that learns from labels given before."""
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Signals to stop that arrived in the block; a second Ctrl-C interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    import json
+
+    return json.loads(path.read_text())
