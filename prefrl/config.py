@@ -113,7 +113,7 @@ class RewardConfig:
     """Networks in the ensemble (Christiano et al. 2017: 3)."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers, leaky ReLU(0.01)."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     batch_size: int = 32
     """Labels in one gradient step of each member."""
     first_fit_steps: int = 200

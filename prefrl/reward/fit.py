@@ -17,11 +17,12 @@ from prefrl.reward.data import LabelledClips
 from prefrl.reward.ensemble import RewardEnsemble
 
 L2_FACTOR = 1.5
-L2_RANGE = (1e-6, 1e-1)
+L2_START = 1e-3
+L2_RANGE = (1e-6, 1e-2)
 OVERFIT, UNDERFIT = 1.5, 1.1
-ROUND = 20
+ROUND = 40
 """Gradient steps between two looks at the validation loss."""
-EVALUATED = 256
+EVALUATED = 128
 """Latest labels that a look is taken at, so that its cost does not grow with the labels."""
 
 
@@ -69,7 +70,7 @@ class RewardFitter:
         self,
         ensemble: RewardEnsemble,
         *,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 1e-3,
         batch_size: int = 32,
         error_rate: float = 0.1,
         rng: np.random.Generator | None = None,
@@ -79,17 +80,16 @@ class RewardFitter:
         self._error_rate = error_rate
         self._rng = rng or np.random.default_rng(0)
         self._optimiser = torch.optim.Adam(ensemble.parameters(), lr=learning_rate)
-        self._l2 = np.full(ensemble.members, 1e-4)
+        self._l2 = np.full(ensemble.members, L2_START)
 
     def fit(self, data: LabelledClips, steps: int) -> FitReport:
         """Take `steps` gradient steps on all labels and say how well they are predicted.
 
         Args:
             data: Labels, of which every member must have one to train on (`data.trainable`).
-            steps: Gradient steps of each member.
+            steps: Gradient steps of each member, at least one.
         """
         self._ensemble.normalise_inputs(data.inputs.reshape(-1, data.inputs.shape[-1]))
-        report = self._evaluate(data)
         samples = [_Bootstrap(weights, self._rng) for weights in data.weights.T]
         for done in range(0, steps, ROUND):
             for _ in range(min(ROUND, steps - done)):

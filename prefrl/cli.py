@@ -1,0 +1,155 @@
+"""The command line: each command is a thin call of one public function.
+
+Exit codes: 0 done, 1 failed while running (resumable), 2 the input is wrong, 130 interrupted.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from prefrl import __version__
+from prefrl.errors import RunFailed, UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="prefrl",
+        description="Train agents from answers about pairs of short clips.",
+    )
+    top.add_argument("--version", action="version", version=f"prefrl {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, call: Callable, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.set_defaults(call=call)
+        return added
+
+    train = command("train", _train, "train an agent from labels")
+    add = train.add_argument
+    add("env_id", metavar="ENV", help="Gymnasium id; module:Id-v0 imports the module first")
+    add("--labels", type=int, help="labels to ask for (default: the preset's, or 700)")
+    add("--steps", type=int, help="environment steps (default: the preset's, or 1000000)")
+    add("--labeller", choices=["oracle", "none"], help="who answers (default: oracle)")
+    add("--teacher", metavar="PRESET", help="how the oracle errs: oracle, mistake")
+    add("--oracle", metavar="FILE.py:FUNC", help="scores a clip in place of the true reward")
+    add("--query", metavar="RULE", help="which pairs are asked: hybrid, disagreement, random")
+    add("--seed", type=int, help="decides the whole run (default: 0)")
+    add("--out", metavar="DIR", help="the run folder (default: runs/ENV-seedN)")
+    add("--preset", metavar="NAME", help="a preset, or the path of a YAML file")
+    add("--true-reward", action="store_true", help="train on the environment's own reward")
+    add("--labels-from", metavar="DB", help="a finished labels.db to start from")
+    add("--allow-termination", action="store_true", help="let episodes end early")
+    _quiet(train)
+
+    resume = command("resume", _resume, "go on with a run that was stopped")
+    resume.add_argument("run", metavar="RUN")
+    _quiet(resume)
+
+    evaluate = command("evaluate", _evaluate, "score a run's policy in fresh episodes")
+    evaluate.add_argument("run", metavar="RUN")
+    evaluate.add_argument("--episodes", type=int, default=20, help="(default: 20)")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object")
+    _quiet(evaluate)
+
+    video = command("video", _video, "write an mp4 of a run's policy")
+    video.add_argument("run", metavar="RUN")
+    video.add_argument("out", metavar="OUT.mp4", nargs="?", help="(default: in RUN/videos)")
+    video.add_argument("--seconds", type=float, default=10.0, help="length (default: 10)")
+    _quiet(video)
+
+    report = command("report", _report, "draw a run's report.png")
+    report.add_argument("run", metavar="RUN")
+    _quiet(report)
+
+    demo = command("demo", _demo, "learn HalfCheetah from 200 labels; leave report and video")
+    demo.add_argument("--out", metavar="DIR", help="the run folder (default: runs/demo)")
+    _quiet(demo)
+
+    command("info", _info, "versions, renderer, display, where things are kept")
+    return top
+
+
+def _quiet(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--quiet", action="store_true", help="print results only")
+
+
+def _train(args: argparse.Namespace) -> None:
+    from prefrl.trainer import train
+
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "call", "env_id")}
+    _print_result(train(args.env_id, **options).record["result"])
+
+
+def _resume(args: argparse.Namespace) -> None:
+    from prefrl.trainer import resume
+
+    _print_result(resume(args.run, quiet=args.quiet).record["result"])
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from prefrl.evaluate import evaluate
+
+    summary = evaluate(args.run, episodes=args.episodes)
+    if args.json:
+        print(json.dumps(summary))
+        return
+    print(f"{summary['episodes']} episodes")
+    spreads = {k: v for k, v in summary.items() if k.endswith("_return")} | summary["info"]
+    for name, spread in spreads.items():
+        print(f"{name:24} {spread['mean']:12.3f} ± {spread['std']:.3f}")
+
+
+def _video(args: argparse.Namespace) -> None:
+    from prefrl.video import video
+
+    print(video(args.run, args.out, seconds=args.seconds))
+
+
+def _report(args: argparse.Namespace) -> None:
+    from prefrl.report import report
+
+    print(report(args.run))
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from prefrl.demo import demo
+
+    for path in demo(args.out, quiet=args.quiet):
+        print(path)
+
+
+def _info(args: argparse.Namespace) -> None:
+    from prefrl.info import info
+
+    for name, value in info().items():
+        print(f"{name:20} {value}")
+
+
+def _print_result(result: dict) -> None:
+    print(
+        f"true return {result['true_return_mean']:,.1f} ± {result['true_return_std']:,.1f} "
+        f"over {result['episodes']} episodes, after {result['labels_answered']} labels and "
+        f"{result['steps']:,} steps ({result['steps_per_second']:,.0f} steps/s)"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code."""
+    args = parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    try:
+        args.call(args)
+    except (UserError, RunFailed) as error:
+        print(f"prefrl: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("prefrl: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

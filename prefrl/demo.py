@@ -1,0 +1,41 @@
+"""The demo: HalfCheetah learns to run from 200 answers, in a few minutes."""
+
+import shutil
+from pathlib import Path
+
+from prefrl.agent.envs import choose_renderer
+from prefrl.errors import UserError
+from prefrl.report import report
+from prefrl.run import Run
+from prefrl.trainer import train
+from prefrl.video import before_after
+
+ENV, LABELS, STEPS = "HalfCheetah-v5", 200, 400_000
+
+
+def demo(out: str | Path | None = None, *, quiet: bool = False) -> list[Path]:
+    """Train, then leave `report.png` and `before_after.mp4` in the run folder.
+
+    Args:
+        out: The run folder; `runs/demo`, where an earlier demo is replaced, when None.
+        quiet: Print no progress.
+
+    Returns:
+        Paths of report and video; without a renderer, of the report alone.
+    """
+    choose_renderer()
+    folder = Path(out) if out is not None else Path("runs/demo")
+    if out is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    run = train(ENV, labels=LABELS, steps=STEPS, out=folder, quiet=quiet)
+    return show(run)
+
+
+def show(run: Run) -> list[Path]:
+    """Draw report and video of a finished run."""
+    made = [report(run)]
+    try:
+        made.append(before_after(run, run.path / "before_after.mp4"))
+    except UserError as error:
+        print(f"no video: {error}")
+    return made

@@ -1,0 +1,46 @@
+"""What a bug report needs: versions, renderer, display, where things are kept."""
+
+import os
+from pathlib import Path
+
+from prefrl.agent.envs import choose_renderer
+
+
+def info() -> dict[str, str]:
+    """Facts about this installation, by name."""
+    backend = choose_renderer()
+    from prefrl.config import PRESETS
+    from prefrl.run import source_commit, versions
+
+    facts = versions()
+    facts["pygame-ce"] = _pygame()
+    facts["commit"] = source_commit() or "not a checkout"
+    facts["renderer"] = f"{backend}: {_try_renderer()}"
+    facts["display"] = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "none"
+    facts["cores"] = str(os.cpu_count())
+    facts["runs"] = str(Path("runs").resolve())
+    facts["presets"] = f"{PRESETS} ({', '.join(sorted(p.stem for p in PRESETS.glob('*.yaml')))})"
+    return facts
+
+
+def _try_renderer() -> str:
+    """Draw one frame of an empty scene."""
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string("<mujoco><worldbody/></mujoco>")
+    try:
+        with mujoco.Renderer(model, height=16, width=16) as renderer:
+            renderer.update_scene(mujoco.MjData(model))
+            renderer.render()
+    except Exception as error:  # every GL backend fails in a way of its own
+        return f"does not work ({type(error).__name__}: {error})"
+    return "works"
+
+
+def _pygame() -> str:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    import pygame
+
+    if not getattr(pygame, "IS_CE", False):
+        return f"pygame {pygame.version.ver} is in its place: uninstall pygame, install pygame-ce"
+    return pygame.version.ver

@@ -1,0 +1,144 @@
+"""The report of a run: one picture of what was learned, from what, and where the time went."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefrl.clock import STAGES
+from prefrl.errors import UserError
+from prefrl.metrics import read_metrics
+from prefrl.run import Run
+
+# Okabe and Ito's colours, which colour-blind people tell apart.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+MEMBERS = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
+
+
+def report(run: str | Path | Run) -> Path:
+    """Draw `report.png` into the run folder, of a finished run or one under way.
+
+    Args:
+        run: The run or its folder.
+
+    Raises:
+        UserError: There is no such run, or it has not finished its first rollout.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    run = run if isinstance(run, Run) else Run(run)
+    rows = read_metrics(run.path / "metrics.csv")
+    if not rows:
+        raise UserError(f"'{run.path}' has no metrics yet: its first rollout is not finished")
+    data = {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
+    panels = [_returns, _time]
+    if not run.config.run.true_reward:
+        panels = [_returns, _accuracy, _loss, _disagreement, _labels, _time]
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, draw in zip(axes.flat, panels, strict=False):
+        draw(axis, data)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(_title(run))
+    path = run.path / "report.png"
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+    return path
+
+
+def _title(run: Run) -> str:
+    title = f"{run.config.env.id}, seed {run.config.run.seed}"
+    result = run.record["result"]
+    if result is None:
+        return f"{title}: under way"
+    source = (
+        "the true reward"
+        if run.config.run.true_reward
+        else f"{result['labels_answered']} labels"
+    )
+    return (
+        f"{title}: true return {result['true_return_mean']:,.0f} ± "
+        f"{result['true_return_std']:,.0f} from {source} in {result['steps']:,} steps"
+    )
+
+
+def _returns(axis: Any, data: dict[str, np.ndarray]) -> None:
+    steps = data["time/step"]
+    axis.plot(steps, data["rollout/true_return"], color=BLUE)
+    axis.set(title="Return while training", xlabel="environment steps")
+    axis.set_ylabel("true return", color=BLUE)
+    if np.isnan(data["rollout/learned_return"]).all():
+        return
+    learned = axis.twinx()
+    learned.plot(steps, data["rollout/learned_return"], color=ORANGE, alpha=0.7)
+    learned.set_ylabel("learned return (rescaled at each fit)", color=ORANGE)
+    learned.spines["top"].set_visible(False)
+    asked = np.diff(np.nan_to_num(data["query/asked"]), prepend=0) > 0
+    low = axis.get_ylim()[0]
+    axis.plot(steps[asked], np.full(asked.sum(), low), "|", color=GREY, ms=9, label="labels asked")
+    axis.legend(loc="upper left", frameon=False)
+
+
+def _accuracy(axis: Any, data: dict[str, np.ndarray]) -> None:
+    _by_member(axis, data, "reward/validation_accuracy", "-")
+    axis.axhline(0.5, color=GREY, lw=0.8, ls=":")
+    axis.set(title="Accuracy on held-out labels", xlabel="environment steps", ylim=(0.3, 1.02))
+
+
+def _loss(axis: Any, data: dict[str, np.ndarray]) -> None:
+    _by_member(axis, data, "reward/validation_loss", "-", "held out")
+    _by_member(axis, data, "reward/training_loss", ":", "trained on")
+    axis.axhline(np.log(2), color=GREY, lw=0.8, ls=":")
+    axis.set(title="Loss of each member", xlabel="environment steps", ylabel="nats per label")
+    axis.legend(frameon=False)
+
+
+def _by_member(
+    axis: Any, data: dict[str, np.ndarray], key: str, line: str, label: str | None = None
+) -> None:
+    member = 0
+    while (column := f"{key}/{member}") in data:
+        colour = MEMBERS[member % len(MEMBERS)]
+        shown = f"{label}, member {member}" if label else None
+        axis.plot(data["time/step"], data[column], line, color=colour, label=shown, lw=1.2)
+        member += 1
+
+
+def _disagreement(axis: Any, data: dict[str, np.ndarray]) -> None:
+    axis.plot(data["time/step"], data["reward/disagreement"], color=GREEN)
+    axis.set(
+        title="Disagreement of the members",
+        xlabel="environment steps",
+        ylabel="sd over members (reward has sd 1)",
+        ylim=(0, None),
+    )
+
+
+def _labels(axis: Any, data: dict[str, np.ndarray]) -> None:
+    steps = data["time/step"]
+    answered = np.nan_to_num(data["label/answered"])
+    axis.step(steps, data["query/asked"], color=GREY, where="post", label="asked")
+    axis.step(steps, answered, color=BLUE, where="post", label="answered")
+    axis.set(title="Labels", xlabel="environment steps", ylabel="labels so far")
+    axis.legend(loc="upper left", frameon=False)
+    edges = np.linspace(0, steps[-1], 21)
+    gained = np.diff(np.interp(edges, steps, answered, left=0))
+    rate = axis.twinx()
+    rate.stairs(gained / np.diff(edges) * 1000, edges, color=ORANGE, alpha=0.7)
+    rate.set_ylabel("labels per 1,000 steps", color=ORANGE)
+    rate.spines["top"].set_visible(False)
+
+
+def _time(axis: Any, data: dict[str, np.ndarray]) -> None:
+    seconds = [data[f"time/{stage}"][-1] for stage in STAGES]
+    bars = axis.barh(STAGES, seconds, color=BLUE)
+    total = max(1e-9, sum(seconds))
+    axis.bar_label(bars, [f"{100 * s / total:.1f} %" for s in seconds], padding=3)
+    axis.invert_yaxis()
+    speed = data["time/steps_per_second"][-1]
+    axis.set(title=f"Where the time went ({speed:,.0f} steps/s)", xlabel="seconds")
+    axis.margins(x=0.15)

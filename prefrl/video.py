@@ -1,0 +1,99 @@
+"""Videos of a run's policy: one episode's first seconds, in the environment's own time."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium as gym
+import imageio.v3 as iio
+import numpy as np
+
+from prefrl.agent.envs import choose_renderer, make_env
+from prefrl.clips.render import Renderer, playback
+from prefrl.errors import UserError
+from prefrl.evaluate import SEED
+from prefrl.run import Run
+
+Act = Callable[[np.ndarray], np.ndarray]
+"""Observation → action."""
+
+
+def video(run: str | Path | Run, out: str | Path | None = None, *, seconds: float = 10.0) -> Path:
+    """Write an mp4 of the run's policy, acting deterministically; give its path.
+
+    Args:
+        run: The run or its folder.
+        out: The file; `videos/step_<n>.mp4` in the run folder when None.
+        seconds: Length, s of the environment's time.
+
+    Raises:
+        UserError: There is no such run, nothing can be drawn, or the file cannot be written.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    if seconds <= 0:
+        raise UserError(f"seconds must be above 0, got {seconds:g}")
+    path = Path(out) if out else run.path / "videos" / f"{run.checkpoint().name}.mp4"
+    frames, fps = film(run, run.policy.predict, seconds)
+    write_mp4(path, frames, fps)
+    return path
+
+
+def before_after(run: Run, out: Path, *, seconds: float = 10.0) -> Path:
+    """Write an mp4 with the untrained policy on the left and the trained one on the right."""
+    env = make_env(run.config.env)
+    env.action_space.seed(run.config.run.seed)
+    before, fps = film(run, lambda _: env.action_space.sample(), seconds)
+    after, _ = film(run, run.policy.predict, seconds)
+    env.close()
+    frames = [np.concatenate(pair, axis=1) for pair in zip(before, after, strict=True)]
+    write_mp4(out, frames, fps)
+    return out
+
+
+def film(run: Run, act: Act, seconds: float) -> tuple[list[np.ndarray], float]:
+    """Frames `(height, width, 3)` of one episode, and how many go into a second."""
+    choose_renderer()
+    env = _drawable(run)
+    try:
+        observation, _ = env.reset(seed=SEED)
+        renderer = Renderer(env)
+        stride, fps = playback(env)
+        frames = []
+        for step in range(max(1, round(seconds * fps)) * stride):
+            if step % stride == 0:
+                frames.append(renderer.frame())
+            observation, _, terminated, truncated, _ = env.step(act(observation))
+            if terminated or truncated:
+                observation, _ = env.reset()
+        return frames, fps
+    finally:
+        env.close()
+
+
+def _drawable(run: Run) -> gym.Env:
+    size = {"width": 480, "height": 360}
+    try:
+        return make_env(run.config.env, render_mode="rgb_array", **size)
+    except UserError:
+        return make_env(run.config.env, render_mode="rgb_array")  # it chooses its own size
+
+
+def write_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:
+    """Write frames `(height, width, 3)` uint8 as H.264.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    height, width = (side - side % 2 for side in frames[0].shape[:2])  # H.264 wants even sides
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        iio.imwrite(
+            path,
+            np.stack(frames)[:, :height, :width],
+            plugin="FFMPEG",
+            fps=fps,
+            codec="libx264",
+            macro_block_size=2,
+            extension=".mp4",
+        )
+    except OSError as error:
+        raise UserError(f"cannot write '{path}': {error}") from None
