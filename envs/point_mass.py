@@ -1,6 +1,6 @@
 """A point mass that is pushed about on a plane: the smallest task to learn from preferences."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -39,7 +39,7 @@ class PointMassEnv(gym.Env[np.ndarray, np.ndarray]):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
 
     DT = 0.1
     """s per step."""
@@ -74,7 +74,7 @@ class PointMassEnv(gym.Env[np.ndarray, np.ndarray]):
         info = {"x_velocity": x, "y_velocity": y}
         return self.state.astype(np.float32), x, False, False, info
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """The plane from above, `(height, width, 3)` uint8; a line shows the velocity."""
         import pygame
 

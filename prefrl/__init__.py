@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefrl.agent.reward_env import LearnedReward
     from prefrl.clips.recorder import ClipRecorder
-    from prefrl.errors import RunFailed, UserError
+    from prefrl.errors import UserError
     from prefrl.evaluate import evaluate
     from prefrl.info import info
     from prefrl.labellers.oracle import Oracle
@@ -39,7 +39,6 @@ _HOMES = {
     "info": "info",
     "Run": "run",
     "UserError": "errors",
-    "RunFailed": "errors",
     "ClipRecorder": "clips.recorder",
     "RewardEnsemble": "reward.ensemble",
     "LabelStore": "labels.store",

@@ -33,7 +33,7 @@ def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> P
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     shutil.rmtree(final, ignore_errors=True)
-    os.replace(part, final)
+    part.replace(final)
     for old in list_checkpoints(folder)[KEPT:]:
         shutil.rmtree(old)
     return final

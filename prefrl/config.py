@@ -307,8 +307,10 @@ def check_config(config: Config) -> None:
     ):
         if value not in allowed:
             raise UserError(f"unknown {name} '{value}': {nearest(value, allowed)}")
-    for name, share in (("labels.initial", config.labels.initial),
-                        ("labels.until", config.labels.until)):
+    for name, share in (
+        ("labels.initial", config.labels.initial),
+        ("labels.until", config.labels.until),
+    ):
         if not 0 < share <= 1:
             raise UserError(f"{name} must be above 0 and at most 1, got {share}")
     if config.run.true_reward:

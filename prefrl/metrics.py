@@ -5,7 +5,6 @@ together. A key that ends in `/<member>` stands for one column per member of the
 """
 
 import csv
-import os
 from pathlib import Path
 
 from prefrl.clock import STAGES
@@ -65,7 +64,7 @@ class MetricsLog:
             writer = csv.DictWriter(file, self._columns)
             writer.writeheader()
             writer.writerows({k: _text(v) for k, v in row.items()} for row in kept)
-        os.replace(part, path)
+        part.replace(path)
         self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, self._columns)
         self._board = SummaryWriter(folder / "tb", purge_step=until_step + 1)

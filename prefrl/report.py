@@ -56,9 +56,7 @@ def _title(run: Run) -> str:
     if result is None:
         return f"{title}: under way"
     source = (
-        "the true reward"
-        if run.config.run.true_reward
-        else f"{result['labels_answered']} labels"
+        "the true reward" if run.config.run.true_reward else f"{result['labels_answered']} labels"
     )
     return (
         f"{title}: true return {result['true_return_mean']:,.0f} ± "

@@ -119,9 +119,7 @@ class Run:
             if is_whole(path):
                 return path
             log.warning("checkpoint %s is damaged or cut short: trying the one before", path)
-        raise UserError(
-            f"'{self.path}' has no whole checkpoint, so it cannot go on: train it anew"
-        )
+        raise UserError(f"'{self.path}' has no whole checkpoint, so it cannot go on: train it anew")
 
     @cached_property
     def policy(self) -> "Policy":
@@ -190,4 +188,4 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON so that the file is the old or the new one, never half of it."""
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=1))
-    os.replace(part, path)
+    part.replace(path)

@@ -183,9 +183,7 @@ def _train(run: Run, *, quiet: bool, resumed: bool) -> None:
 class _Training:
     """One run from start, or its latest checkpoint, to result."""
 
-    def __init__(
-        self, run: Run, panel: Panel, interrupts: list[int], resumed: bool
-    ) -> None:
+    def __init__(self, run: Run, panel: Panel, interrupts: list[int], resumed: bool) -> None:
         config = run.config
         checkpoint = run.checkpoint() if resumed else None
         saved = _read_json(checkpoint / "trainer.json") if checkpoint else {}
@@ -381,9 +379,7 @@ class RunKeeper(BaseCallback):
             returns = [episode["r"] for episode in self.model.ep_info_buffer]
             values["rollout/true_return"] = float(np.mean(returns))
         if self._stack.rewarded and self._stack.rewarded.episode_returns:
-            values["rollout/learned_return"] = float(
-                np.mean(self._stack.rewarded.episode_returns)
-            )
+            values["rollout/learned_return"] = float(np.mean(self._stack.rewarded.episode_returns))
         learned = self.model.logger.name_to_value
         for key, name, sign in (
             ("rollout/entropy", "train/entropy_loss", -1),

@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -75,7 +76,7 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
 
 
 def _import_module(module: str, env_id: str) -> None:
-    sys.path.insert(0, os.getcwd())  # as `python -m` would: a user's module lies beside them
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: a user's module lies beside them
     try:
         importlib.import_module(module)
     except ImportError as error:

@@ -33,8 +33,7 @@ def make_ppo(config: AgentConfig, venv: VecEnv, seed: int) -> PatientPPO:
     rollout = config.n_steps * venv.num_envs
     if rollout % config.batch_size:
         raise UserError(
-            f"agent.batch_size must divide one rollout of {rollout} steps, "
-            f"got {config.batch_size}"
+            f"agent.batch_size must divide one rollout of {rollout} steps, got {config.batch_size}"
         )
     activation = getattr(torch.nn, config.activation, None)
     if not isinstance(activation, type):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl.agent.envs import TimedVecEnv
@@ -71,16 +72,10 @@ class Stack:
     def save(self, folder: Path) -> None:
         """Write everything that decides how the run goes on into `folder`."""
         self.model.save(folder / "policy.zip")
-        n = self.normalise
-        arrays: dict[str, Any] = {
-            "normalise/obs_mean": n.obs_rms.mean,  # type: ignore[union-attr]
-            "normalise/obs_var": n.obs_rms.var,  # type: ignore[union-attr]
-            "normalise/obs_count": n.obs_rms.count,  # type: ignore[union-attr]
-            "normalise/ret_mean": n.ret_rms.mean,
-            "normalise/ret_var": n.ret_rms.var,
-            "normalise/ret_count": n.ret_rms.count,
-            "normalise/returns": n.returns,
-        }
+        arrays: dict[str, Any] = {"normalise/returns": self.normalise.returns}
+        for name, scale in self._scales().items():
+            for part in ("mean", "var", "count"):
+                arrays[f"normalise/{name}_{part}"] = getattr(scale, part)
         for name, generator in self.generators.items():
             arrays[f"generator/{name}"] = generator_to_array(generator)
         for i, env in enumerate(self.envs.envs):
@@ -115,22 +110,19 @@ class Stack:
             for i, env in enumerate(self.envs.envs):
                 prefix = f"env/{i}/"
                 restore(env, _part(arrays, prefix))
-        n = self.normalise
-        n.obs_rms.mean = arrays["normalise/obs_mean"]  # type: ignore[union-attr]
-        n.obs_rms.var = arrays["normalise/obs_var"]  # type: ignore[union-attr]
-        n.obs_rms.count = float(arrays["normalise/obs_count"])  # type: ignore[union-attr]
-        n.ret_rms.mean = arrays["normalise/ret_mean"]
-        n.ret_rms.var = arrays["normalise/ret_var"]
-        n.ret_rms.count = float(arrays["normalise/ret_count"])
+        for name, scale in self._scales().items():
+            scale.mean = arrays[f"normalise/{name}_mean"]
+            scale.var = arrays[f"normalise/{name}_var"]
+            scale.count = float(arrays[f"normalise/{name}_count"])
         for name, generator in self.generators.items():
             array_to_generator(arrays[f"generator/{name}"], generator)
         self.model = PatientPPO.load(
             folder / "policy.zip", env=self.normalise, device="cpu", force_reset=False
         )
         if exact:
-            n.returns = arrays["normalise/returns"]
+            self.normalise.returns = arrays["normalise/returns"]
         else:
-            self.model._last_obs = observations  # type: ignore[assignment]
+            self.model._last_obs = observations
             self.model._last_episode_starts = np.ones(self.envs.num_envs, bool)
         if self.recorder and self.rewarded and self.ensemble and self.fitter:
             self.recorder.allocate(tuple(str(k) for k in arrays["recorder/info_keys"]))
@@ -149,6 +141,11 @@ class Stack:
         )
         torch.set_rng_state(torch.from_numpy(arrays["torch"]))
         return exact
+
+    def _scales(self) -> dict[str, RunningMeanStd]:
+        """Running statistics of observations and of returns."""
+        scales = {"obs": self.normalise.obs_rms, "ret": self.normalise.ret_rms}
+        return {k: v for k, v in scales.items() if isinstance(v, RunningMeanStd)}
 
     def close(self) -> None:
         """Close the environments."""

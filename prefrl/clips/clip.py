@@ -104,7 +104,7 @@ class ClipBuffer:
         info_keys: tuple[str, ...] = (),
     ) -> None:
         self.info_keys = info_keys
-        self.arrays = {
+        self.arrays: dict[str, np.ndarray] = {
             "observations": np.zeros((capacity, length, obs_dim), np.float32),
             "actions": np.zeros((capacity, length, act_dim), np.float32),
             "true_rewards": np.zeros((capacity, length), np.float64),
@@ -158,7 +158,7 @@ class ClipBuffer:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Everything in the buffer, for a checkpoint."""
-        return self.arrays | {"added": np.int64(self.added)}  # type: ignore[dict-item]
+        return self.arrays | {"added": np.array(self.added)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Restore what `state_dict` gave."""

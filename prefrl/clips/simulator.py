@@ -32,8 +32,9 @@ def read_state(env: gym.Env) -> np.ndarray:
         state = np.empty(mujoco.mj_stateSize(base.model, spec))
         mujoco.mj_getState(base.model, base.data, state, spec)
         return state
-    state = getattr(base, "state", None)
-    return np.zeros(0) if state is None else np.array(state, np.float64).ravel()
+    if getattr(base, "state", None) is None:
+        return np.zeros(0)
+    return np.array(base.state, np.float64).ravel()
 
 
 def write_state(env: gym.Env, state: np.ndarray) -> None:
@@ -70,7 +71,7 @@ def snapshot(env: gym.Env) -> dict[str, np.ndarray] | None:
         return None
     for layer in _layers(env):
         if hasattr(layer, "_elapsed_steps"):
-            saved["elapsed_steps"] = np.int64(layer._elapsed_steps)  # type: ignore[assignment]
+            saved["elapsed_steps"] = np.array(layer._elapsed_steps)
         if hasattr(layer, "episode_returns"):  # SB3's Monitor
             saved["episode_rewards"] = np.array(layer.rewards, np.float64)
     saved["random"] = generator_to_array(base.np_random)

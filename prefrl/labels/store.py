@@ -263,7 +263,9 @@ class LabelStore:
             "WHERE ?1 IS NULL OR s.step <= ?1 ORDER BY q.id",
             (until_step,),
         )
-        return [Label(Query(*row[:6]), *row[6:9], bool(row[9]), row[10]) for row in rows]
+        return [
+            Label(Query(*row[:6]), row[6], row[7], row[8], bool(row[9]), row[10]) for row in rows
+        ]
 
     def count_asked(self, until_step: int | None = None) -> int:
         """Queries asked by that step of the agent.

@@ -118,7 +118,7 @@ def _split(rule: Sequence[Share], n: int) -> list[int]:
 
 def _disjoint(pairs: np.ndarray, order: np.ndarray, n: int, used: set[int]) -> np.ndarray:
     """The first `n` pairs in `order` that share no clip with one another or with `used`."""
-    picked = []
+    picked: list[tuple[int, int]] = []
     for left, right in pairs[order]:
         if len(picked) == n:
             break

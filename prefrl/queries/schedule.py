@@ -30,8 +30,6 @@ class LabelSchedule:
         """Labels due by the agent's step `step`."""
         progress = min(1.0, step / self.until)
         share = (
-            math.log1p(self.decay * progress) / math.log1p(self.decay)
-            if self.decay
-            else progress
+            math.log1p(self.decay * progress) / math.log1p(self.decay) if self.decay else progress
         )
         return self.first + math.floor((self.budget - self.first) * share + 1e-9)

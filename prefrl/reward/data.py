@@ -54,9 +54,7 @@ class LabelledClips:
         An answer that was changed counts as it stands now; one that was withdrawn weighs
         nothing; a skip is not trained on.
         """
-        labels = [
-            label for label in self._store.labels(until_step) if label.preference is not None
-        ]
+        labels = [label for label in self._store.labels(until_step) if label.preference is not None]
         new = [label for label in labels if label.query.id not in self._rows]
         for label in new:
             self._append(label)

@@ -12,6 +12,7 @@ about a reward's scale and offset, and members drift apart in both.
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class RewardEnsemble(nn.Module):
         widths = (obs_dim + act_dim, *hidden, 1)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             bound = 1 / math.sqrt(fan_in)  # as torch.nn.Linear draws them
             for parameters, shape in (
                 (self.weights, (members, fan_in, fan_out)),

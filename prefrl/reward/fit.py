@@ -111,7 +111,7 @@ class RewardFitter:
         # Members share no parameter, so the sum of their losses trains each on its own.
         total = loss.mean(dim=1).sum() + (l2 * squares.sum(0)).sum()
         self._optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         self._optimiser.step()
 
     @torch.inference_mode()
