@@ -301,12 +301,12 @@ def check_config(config: Config) -> None:
             raise UserError(f"{name} must be at least 1, got {value}")
     if config.run.seed < 0:
         raise UserError(f"seed must be 0 or more, got {config.run.seed}")
-    for name, value, allowed in (
+    for name, word, allowed in (
         ("env.termination", config.env.termination, ["refuse", "ignore", "allow"]),
         ("labels.labeller", config.labels.labeller, ["oracle", "none"]),
     ):
-        if value not in allowed:
-            raise UserError(f"unknown {name} '{value}': {nearest(value, allowed)}")
+        if word not in allowed:
+            raise UserError(f"unknown {name} '{word}': {nearest(word, allowed)}")
     for name, share in (
         ("labels.initial", config.labels.initial),
         ("labels.until", config.labels.until),

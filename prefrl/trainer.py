@@ -216,13 +216,15 @@ class _Training:
         if self._loop:
             callbacks.append(self._loop)
         remaining = config.run.steps - model.num_timesteps
-        if remaining > 0:
-            model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
-        self._keeper.close()
-        self._run.finish(self._result())
-        if self._store:
-            self._store.close()
-        self._stack.close()
+        try:
+            if remaining > 0:
+                model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+            self._run.finish(self._result())
+        finally:
+            self._keeper.close()
+            if self._store:
+                self._store.close()
+            self._stack.close()
 
     def _open_store(self) -> None:
         assert self._store is not None

@@ -21,7 +21,7 @@ def random(preferences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def disagreement(preferences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Variance over members of the predicted preference (Christiano et al. 2017, 2.2.4)."""
-    return preferences.var(axis=0)
+    return np.var(preferences, axis=0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.monitor import Monitor
+
+import envs  # noqa: F401
+from prefrl.agent.envs import route_mujoco_warnings
+from prefrl.clips.simulator import (
+    array_to_generator,
+    generator_to_array,
+    read_state,
+    restore,
+    snapshot,
+    write_state,
+)
+
+EXACT = [
+    "HalfCheetah-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "Ant-v5",
+    "Swimmer-v5",
+    "Reacher-v5",
+    "InvertedPendulum-v5",
+    "InvertedDoublePendulum-v5",
+    "Humanoid-v5",
+    "Pendulum-v1",
+    "CartPole-v1",
+    "prefrl/PointMass-v0",
+]
+
+
+def act(env: gym.Env, steps: int, rng: np.random.Generator) -> list:
+    space = env.action_space
+    seen = []
+    for _ in range(steps):
+        if isinstance(space, gym.spaces.Box):
+            action = rng.uniform(space.low, space.high).astype(np.float32)
+        else:
+            action = rng.integers(space.n)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        seen += [*np.ravel(observation), reward, truncated]
+        if terminated or truncated:
+            seen += [*np.ravel(env.reset()[0])]
+    return seen
+
+
+@pytest.mark.parametrize("env_id", EXACT)
+def test_restored_environment_goes_on_bit_for_bit(env_id):
+    route_mujoco_warnings()
+    first, second = (Monitor(gym.make(env_id, max_episode_steps=40)) for _ in range(2))
+    first.reset(seed=1)
+    act(first, 25, np.random.default_rng(0))
+    saved = snapshot(first)
+    second.reset(seed=99)
+    restore(second, saved)
+    # Past the end of the episode, so that the time limit and the reset noise are compared too.
+    assert act(first, 60, np.random.default_rng(5)) == act(second, 60, np.random.default_rng(5))
+    assert (
+        first.episode_returns == second.episode_returns
+        or first.episode_returns[-1:] == (second.episode_returns[-1:])
+    )
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Pendulum-v1"])
+def test_written_state_is_read_back(env_id):
+    route_mujoco_warnings()
+    env = gym.make(env_id)
+    env.reset(seed=0)
+    act(env, 5, np.random.default_rng(0))
+    state = read_state(env)
+    act(env, 5, np.random.default_rng(1))
+    assert (read_state(env) != state).any()
+    write_state(env, state)
+    np.testing.assert_array_equal(read_state(env), state)
+    env.close()
+
+
+def test_unknown_simulator_has_no_state():
+    class Opaque(gym.Env):
+        observation_space = gym.spaces.Box(-1, 1, (1,))
+        action_space = gym.spaces.Box(-1, 1, (1,))
+
+    assert read_state(Opaque()).shape == (0,)
+    assert snapshot(Opaque()) is None
+
+
+def test_generator_round_trip():
+    first, second = np.random.default_rng(3), np.random.default_rng(4)
+    first.integers(10, size=3, dtype=np.int32)  # leaves half a word in the generator
+    array_to_generator(generator_to_array(first), second)
+    assert first.integers(2**31, size=5, dtype=np.int32).tolist() == (
+        second.integers(2**31, size=5, dtype=np.int32).tolist()
+    )
