@@ -99,8 +99,9 @@ class LabelConfig:
     """A finished `labels.db` whose labels are taken over at the start."""
     initial: float = 0.25
     """Share of the budget spent on the untrained policy's clips (Christiano et al. 2017)."""
-    decay: float = 4.0
-    """The label rate falls as 1 / (1 + decay * progress); 0: a constant rate."""
+    decay: float = 0.5
+    """The label rate falls as 1 / (1 + decay * progress); 0: a constant rate. Over a run of 1 M
+    steps, 0.5 is the rate 2e6 / (T + 2e6) of Christiano et al. 2017."""
     until: float = 0.8
     """Share of the steps by which the whole budget is asked."""
 

@@ -29,7 +29,7 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def make_clip() -> Callable[..., Clip]:
     def make(value: float = 0.0, length: int = 5, seed: int = 0) -> Clip:
         """A clip whose true reward is `value` at each step."""
-        rng = np.random.default_rng([seed, hash(value) % 2**32])
+        rng = np.random.default_rng([seed, int(value * 1000)])
         return Clip(
             observations=rng.normal(size=(length, 3)).astype(np.float32),
             actions=rng.normal(size=(length, 2)).astype(np.float32),

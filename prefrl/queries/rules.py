@@ -16,12 +16,12 @@ Score = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 def random(preferences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Any order: the baseline that an informed rule has to beat."""
-    return rng.random(preferences.shape[1])
+    return rng.random((preferences.shape[1],))
 
 
 def disagreement(preferences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Variance over members of the predicted preference (Christiano et al. 2017, 2.2.4)."""
-    return np.var(preferences, axis=0)
+    return preferences.var(axis=0)
 
 
 @dataclass(frozen=True)

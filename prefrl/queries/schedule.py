@@ -18,7 +18,7 @@ class LabelSchedule:
     """Step by which they are all due."""
     initial: float = 0.25
     """Share that is due from the start."""
-    decay: float = 4.0
+    decay: float = 0.5
     """How fast the rate falls; 0: not at all."""
 
     @property

@@ -1,0 +1,163 @@
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as gymnasium_check
+from stable_baselines3.common.env_checker import check_env as sb3_check
+
+from envs.point_mass import PointMassEnv
+from prefrl.agent.envs import find_spec, make_env, probe
+from prefrl.config import EnvConfig
+from prefrl.errors import RunFailed, UserError
+
+FIXED = ["Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"]
+
+
+@pytest.mark.parametrize("env_id", FIXED)
+def test_unhealthy_environments_go_on(env_id):
+    env = make_env(EnvConfig(env_id))
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(200):  # each of them falls within 100 random steps
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        assert not terminated
+        assert not truncated
+    env.close()
+
+
+def test_allowed_termination_ends_episodes():
+    env = make_env(EnvConfig("Hopper-v5", termination="allow"))
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    assert any(env.step(env.action_space.sample())[2] for _ in range(200))
+    env.close()
+
+
+def test_early_end_is_refused_with_the_flag_that_overrides_it():
+    with pytest.raises(UserError, match=r"CartPole-v1 ends episodes early.*--allow-termination"):
+        probe(EnvConfig("CartPole-v1"), length=10)
+    assert len(probe(EnvConfig("CartPole-v1", termination="allow"), length=10)) == 10
+    assert len(probe(EnvConfig("CartPole-v1", termination="ignore"), length=10)) == 10
+
+
+def test_early_end_that_the_probe_missed_fails_the_run():
+    env = make_env(EnvConfig("CartPole-v1", termination="refuse"))
+    env.reset(seed=0)
+    with pytest.raises(RunFailed, match="--allow-termination"):
+        for _ in range(200):
+            env.step(0)
+    env.close()
+
+
+def test_unknown_ids_name_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'HalfCheetah-v"):
+        find_spec("HalfCheeta-v5")
+    with pytest.raises(UserError, match="did you mean 'prefrl/PointMass-v0'"):
+        find_spec("prefrl/PointMas-v0")
+    with pytest.raises(UserError, match="cannot import 'nowhere_at_all'"):
+        find_spec("nowhere_at_all:Id-v0")
+
+
+OWN = """
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+class Own(gym.Env):
+    observation_space = {observations}
+    action_space = spaces.Discrete(2)
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {{}}
+    def step(self, action):
+        return self.observation_space.sample(), float(action), False, False, {{"chosen": action}}
+
+gym.register(id="{id}", entry_point=Own, max_episode_steps={limit})
+"""
+
+
+def write_own(tmp_path, module, observations, limit=30):
+    text = OWN.format(observations=observations, id=f"{module}-v0", limit=limit)
+    (tmp_path / f"{module}.py").write_text(text)
+    return f"{module}:{module}-v0"
+
+
+def test_own_environment_is_imported_from_the_working_folder(tmp_path):
+    env_id = write_own(tmp_path, "own_flat", "spaces.Box(-1, 1, (3,))")
+    clip = probe(EnvConfig(env_id), length=20)
+    assert clip.observations.shape == (20, 3)
+    assert clip.actions.shape == (20, 2)
+    assert str(tmp_path) not in sys.path
+
+
+@pytest.mark.parametrize(
+    ("observations", "limit", "message"),
+    [
+        ("spaces.Dict(a=spaces.Box(-1, 1, (3,)))", 30, "only flat Box observations"),
+        ("spaces.Box(0, 255, (8, 8, 3), np.uint8)", 30, "only flat Box observations"),
+        ("spaces.Box(-1, 1, (3,))", None, "no time limit"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_unsupported_environments_are_refused(tmp_path, observations, limit, message):
+    module = f"own_{abs(hash((observations, limit)))}"
+    env_id = write_own(tmp_path, module, observations, limit)
+    with pytest.raises(UserError, match=message):
+        probe(EnvConfig(env_id), length=20)
+
+
+def test_unsupported_actions_are_refused(tmp_path):
+    text = OWN.replace("spaces.Discrete(2)", "spaces.MultiBinary(2)")
+    text = text.format(observations="spaces.Box(-1, 1, (3,))", id="own_multi-v0", limit=30)
+    (tmp_path / "own_multi.py").write_text(text)
+    with pytest.raises(UserError, match="has actions MultiBinary"):
+        probe(EnvConfig("own_multi:own_multi-v0"), length=5)
+
+
+def test_wrong_arguments_are_the_users_mistake():
+    with pytest.raises(UserError, match="does not take these arguments"):
+        make_env(EnvConfig("Pendulum-v1", kwargs={"gravity": 3}))
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_point_mass_passes_both_checks():
+    env = gym.make("prefrl/PointMass-v0", render_mode="rgb_array")
+    gymnasium_check(env.unwrapped)
+    sb3_check(PointMassEnv())
+    env.close()
+
+
+def test_point_mass_moves_as_documented():
+    env = PointMassEnv()
+    env.reset(seed=0)
+    env.state = np.array([0.95, 0.0, 0.0, 0.5])
+    observation, reward, *_ = env.step(np.array([1.0, -1.0]))
+    # v = (0, 0.5) + 0.1 s * (force - 2 v) and x = 0.95 + 0.1 s * 0.1 m/s.
+    np.testing.assert_allclose(observation, [0.96, 0.03, 0.1, 0.3], rtol=1e-6)
+    assert reward == pytest.approx(0.1)
+    env.state = np.array([0.99, 0.0, 0.5, 0.0])
+    observation, *_ = env.step(np.array([1.0, 0.0]))
+    assert observation[0] == pytest.approx(-0.96), "the plane begins again where it ends"
+
+
+def test_point_mass_best_return_is_reached_by_full_force():
+    env = gym.make("prefrl/PointMass-v0")
+    env.reset(seed=0)
+    total, truncated = 0.0, False
+    while not truncated:
+        _, reward, _, truncated, _ = env.step(np.array([1.0, 0.0], np.float32))
+        total += reward
+    assert total == pytest.approx(PointMassEnv.BEST_RETURN)
+    env.close()
+
+
+def test_point_mass_is_drawn_where_it_is():
+    env = PointMassEnv(render_mode="rgb_array", width=100, height=80)
+    env.reset(seed=0)
+    env.state = np.array([0.5, 0.5, 0.0, 0.0])
+    frame = env.render()
+    assert frame.shape == (80, 100, 3)
+    rows, columns = np.nonzero((frame == (213, 94, 0)).all(axis=-1))
+    assert columns.mean() == pytest.approx(50 + 20, abs=1)
+    assert rows.mean() == pytest.approx(40 - 20, abs=1)

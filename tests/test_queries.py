@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefrl.clips.clip import ClipBuffer
+from prefrl.queries.rules import RULES, disagreement
+from prefrl.queries.sampler import _spread, candidate_pairs, ensemble_sums, select_pairs
+from prefrl.queries.schedule import LabelSchedule
+from prefrl.reward.ensemble import RewardEnsemble
+
+
+def filled_buffer(n: int, seed: int = 0) -> ClipBuffer:
+    rng = np.random.default_rng(seed)
+    buffer = ClipBuffer(n, length=6, obs_dim=3, act_dim=1, state_dim=0)
+    for i in range(n):
+        buffer.add(
+            observations=rng.normal(size=(6, 3)),
+            actions=rng.normal(size=(6, 1)),
+            true_rewards=rng.normal(size=6),
+            states=np.zeros((6, 0)),
+            infos=np.zeros((6, 0)),
+            steps=i,
+        )
+    return buffer
+
+
+def fitted_ensemble() -> RewardEnsemble:
+    ensemble = RewardEnsemble(3, 1, members=4, seed=1)
+    ensemble.normalise_outputs(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
+    return ensemble
+
+
+def test_a_split_pair_scores_above_an_agreed_one():
+    agreed, split = np.full(4, 0.9), np.array([0.9, 0.1, 0.9, 0.1])
+    low, high = disagreement(np.stack([agreed, split], axis=1), np.random.default_rng(0))
+    assert low == 0
+    assert high == pytest.approx(0.16)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
+def test_disagreement_is_the_same_from_both_sides(members):
+    p = np.array(members)[:, None]
+    rng = np.random.default_rng(0)
+    assert disagreement(p, rng) == pytest.approx(disagreement(1 - p, rng), abs=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("fitted", [False, True])
+def test_selected_pairs_are_fresh_and_share_no_clip(rule, fitted):
+    buffer = filled_buffer(30)
+    used = [3, 7, 11]
+    for index in used:
+        buffer.take(index)
+    ensemble = fitted_ensemble() if fitted else RewardEnsemble(3, 1)
+    pairs = select_pairs(buffer, ensemble, RULES[rule], 8, rng=np.random.default_rng(0))
+    assert pairs.shape == (8, 2)
+    assert len(np.unique(pairs)) == 16
+    assert not np.isin(pairs, used).any()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_few_clips_give_few_pairs(rule):
+    pairs = select_pairs(
+        filled_buffer(7), fitted_ensemble(), RULES[rule], 10, rng=np.random.default_rng(0)
+    )
+    assert pairs.shape == (3, 2)
+    none = select_pairs(
+        filled_buffer(1), fitted_ensemble(), RULES[rule], 10, rng=np.random.default_rng(0)
+    )
+    assert none.shape == (0, 2)
+
+
+def test_disagreement_takes_the_most_disputed_candidates():
+    buffer, ensemble = filled_buffer(40), fitted_ensemble()
+    rng = np.random.default_rng(0)
+    pairs = select_pairs(buffer, ensemble, RULES["disagreement"], 3, candidates=20, rng=rng)
+    candidates = candidate_pairs(buffer.fresh(), 60, np.random.default_rng(0))
+
+    def variance(some):
+        members = ensemble.preferences(buffer.inputs(some[:, 0]), buffer.inputs(some[:, 1]))
+        return members.var(axis=0)
+
+    assert variance(pairs[:1])[0] == pytest.approx(variance(candidates).max(), rel=1e-4)
+    assert variance(pairs).mean() > np.quantile(variance(candidates), 0.9)
+
+
+def test_hybrid_is_half_disputed():
+    buffer, ensemble = filled_buffer(200), fitted_ensemble()
+    means = {}
+    for rule in RULES:
+        pairs = select_pairs(buffer, ensemble, RULES[rule], 20, rng=np.random.default_rng(1))
+        members = ensemble.preferences(buffer.inputs(pairs[:, 0]), buffer.inputs(pairs[:, 1]))
+        means[rule] = members.var(axis=0).mean()
+    assert means["random"] < means["hybrid"] < means["disagreement"]
+
+
+def test_sides_are_random():
+    fresh = np.arange(40)
+    rng = np.random.default_rng(0)
+    pairs = np.concatenate([candidate_pairs(fresh, 20, rng) for _ in range(50)])
+    # Of 1,000 pairs: 500 expected, standard deviation 15.8.
+    assert 430 < (pairs[:, 0] < pairs[:, 1]).sum() < 570
+
+
+@given(n_fresh=st.integers(2, 30), n=st.integers(1, 200), seed=st.integers(0, 5))
+def test_candidates_are_different_pairs_of_different_clips(n_fresh, n, seed):
+    fresh = np.arange(100, 100 + n_fresh)
+    pairs = candidate_pairs(fresh, n, np.random.default_rng(seed))
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    assert np.isin(pairs, fresh).all()
+    assert len({frozenset(p) for p in pairs.tolist()}) == len(pairs) <= n
+    assert len(np.unique(pairs[: n_fresh // 2])) == 2 * min(len(pairs), n_fresh // 2)
+
+
+def test_spread_passes_over_near_duplicates():
+    # Pairs 0, 1 and 2 are almost the same, 1 with its sides swapped; 3 and 4 stand apart.
+    left = np.array([[0.0], [5.0], [0.01], [10.0], [-10.0]])
+    right = np.array([[5.0], [0.01], [5.0], [0.0], [0.0]])
+    order = _spread(np.arange(5), np.stack([left, right]), 3)
+    assert order[:3].tolist() == [0, 4, 3]
+    assert sorted(order) == [0, 1, 2, 3, 4]
+
+
+def test_sums_do_not_depend_on_the_block():
+    ensemble = fitted_ensemble()
+    inputs = np.random.default_rng(0).normal(size=(150, 6, 4)).astype(np.float32)
+    whole = ensemble_sums(ensemble, inputs)
+    assert whole.shape == (4, 150)
+    np.testing.assert_allclose(ensemble_sums(ensemble, inputs[70:80]), whole[:, 70:80], rtol=1e-5)
+
+
+@given(
+    budget=st.integers(1, 5000),
+    until=st.integers(1, 10**6),
+    initial=st.floats(0.01, 1.0),
+    decay=st.floats(0, 20),
+)
+def test_schedule_spends_the_budget(budget, until, initial, decay):
+    schedule = LabelSchedule(budget, until, initial, decay)
+    steps = np.linspace(0, until, 30).astype(int)
+    due = [schedule.due(step) for step in steps]
+    assert due[0] == schedule.first >= 1
+    assert due[-1] == schedule.due(10 * until) == budget
+    assert due == sorted(due)
+
+
+def test_schedule_follows_its_formula():
+    schedule = LabelSchedule(budget=1000, until=100, initial=0.2, decay=4.0)
+    assert schedule.first == 200
+    assert schedule.due(50) == 200 + int(800 * np.log(3) / np.log(5))
+    rates = np.diff([schedule.due(step) for step in range(0, 101, 10)])
+    assert rates[0] > 2 * rates[-1]
+    even = LabelSchedule(budget=1000, until=100, initial=0.2, decay=0.0)
+    assert [even.due(s) for s in (25, 50, 75)] == [400, 600, 800]

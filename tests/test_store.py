@@ -1,0 +1,153 @@
+import multiprocessing
+import os
+import signal
+import sqlite3
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prefrl.errors import UserError
+from prefrl.labels.store import PREFERENCE, LabelStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = LabelStore(tmp_path / "labels.db")
+    yield store
+    store.close()
+
+
+def test_answer_round_trip(store, make_clip):
+    left, right = make_clip(1.0), make_clip(2.0)
+    query = store.ask(left, right, step=10, rule="random")
+    assert [q.id for q in store.pending()] == [query]
+    store.answer(query, "right", labeller="me", seconds=1.5, step=12, swapped=True)
+    assert store.pending() == []
+    (label,) = store.labels()
+    assert (label.answer, label.preference, label.labeller) == ("right", 0.0, "me")
+    assert (label.seconds, label.swapped, label.step, label.query.step) == (1.5, True, 12, 10)
+    again = store.clip(label.query.left_clip)
+    np.testing.assert_array_equal(again.observations, left.observations)
+    np.testing.assert_array_equal(again.states, left.states)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(answers=st.lists(st.sampled_from([*PREFERENCE, "withdrawn"]), max_size=6))
+def test_latest_answer_stands_and_all_stay(tmp_path_factory, make_clip, answers):
+    store = LabelStore(tmp_path_factory.mktemp("store") / "labels.db")
+    query = store.ask(make_clip(1.0), make_clip(2.0), step=1, rule="random")
+    for answer in answers:
+        store.answer(query, answer, labeller="me", seconds=0, step=2)
+    standing = [label.answer for label in store.labels()]
+    assert standing == [a for a in answers[-1:] if a != "withdrawn"]
+    assert bool(store.pending()) == (not standing)
+    assert store.count_answered() == len(standing)
+    kept = sqlite3.connect(store.path).execute("SELECT answer FROM answers ORDER BY id").fetchall()
+    assert [row[0] for row in kept] == answers
+    store.close()
+
+
+def test_until_step_hides_the_future(store, make_clip):
+    for step in (10, 20):
+        query = store.ask(make_clip(step), make_clip(step + 1), step=step, rule="random")
+        store.answer(query, "left", labeller="me", seconds=0, step=step + 5)
+    assert [label.step for label in store.labels(until_step=24)] == [15]
+    assert store.count_answered(24) == 1
+    assert store.count_asked(20) == 2
+    assert store.count_asked(19) == 1
+
+
+def test_pair_asked_again_is_the_same_query(store, make_clip):
+    a, b, c = make_clip(1.0), make_clip(2.0), make_clip(3.0)
+    query = store.ask(a, b, step=1, rule="random")
+    assert store.ask(a, b, step=5, rule="random") == query
+    assert store.ask(b, a, step=5, rule="random") == query
+    assert store.ask(a, c, step=5, rule="random") != query
+    probe = store.ask(b, a, step=6, rule="random", repeats=query)
+    assert probe not in (query, None)
+    assert store.count_asked() == 2, "a probe costs no budget"
+
+
+def test_a_clip_is_never_paired_with_itself(store, make_clip):
+    with pytest.raises(sqlite3.IntegrityError), store.transaction():
+        store.ask(make_clip(1.0), make_clip(1.0), step=1, rule="random")
+    assert store.count_asked() == 0
+
+
+@pytest.mark.parametrize("table", ["clips", "queries", "answers"])
+def test_rows_are_never_changed(store, make_clip, table):
+    query = store.ask(make_clip(1.0), make_clip(2.0), step=1, rule="random")
+    store.answer(query, "left", labeller="me", seconds=0, step=1)
+    db = sqlite3.connect(store.path)
+    for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET id = 7"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            db.execute(statement)
+    db.close()
+
+
+def test_unknown_answer_is_refused(store, make_clip):
+    query = store.ask(make_clip(1.0), make_clip(2.0), step=1, rule="random")
+    with pytest.raises(sqlite3.IntegrityError):
+        store.answer(query, "0", labeller="me", seconds=0, step=1)
+    assert store.count_answered() == 0
+
+
+def _answer_until_killed(path, queries, pipe):
+    store = LabelStore(path)
+    for query in queries:
+        store.answer(query, "left", labeller="child", seconds=0, step=1)
+        pipe.send(query)
+
+
+def test_kill_loses_no_answer(store, make_clip):
+    queries = [
+        store.ask(make_clip(float(i)), make_clip(i + 0.5), step=1, rule="random")
+        for i in range(300)
+    ]
+    ours, theirs = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=_answer_until_killed, args=(store.path, queries, theirs))
+    child.start()
+    confirmed = [ours.recv() for _ in range(20)]
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    while ours.poll():
+        confirmed.append(ours.recv())
+    answered = [label.query.id for label in store.labels()]
+    assert set(confirmed) <= set(answered)
+    assert len(answered) < len(queries), "the child was too fast for this test to say anything"
+
+
+def test_two_processes_share_a_store(store, make_clip):
+    query = store.ask(make_clip(1.0), make_clip(2.0), step=1, rule="random")
+    other = LabelStore(store.path)
+    other.answer(query, "equal", labeller="other", seconds=0, step=1)
+    assert [label.preference for label in store.labels()] == [0.5]
+    other.close()
+
+
+def test_take_over(store, make_clip, tmp_path):
+    query = store.ask(make_clip(1.0), make_clip(2.0), step=10, rule="random")
+    store.answer(query, "skip", labeller="me", seconds=2, step=12)
+    target = LabelStore(tmp_path / "other.db")
+    assert target.take_over(store) == 1
+    (label,) = target.labels(until_step=0)
+    assert (label.answer, label.labeller, label.preference) == ("skip", "me", None)
+    assert target.count_asked() == 0, "taken-over labels cost no budget"
+    target.close()
+
+
+def test_not_a_store(tmp_path):
+    (tmp_path / "text.db").write_text("hello, this is no database at all" * 50)
+    with pytest.raises(UserError, match="not a label store"):
+        LabelStore(tmp_path / "text.db")
+
+
+def test_newer_store(tmp_path):
+    db = sqlite3.connect(tmp_path / "new.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(UserError, match="upgrade prefrl"):
+        LabelStore(tmp_path / "new.db")
