@@ -13,30 +13,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefrl.about import info
     from prefrl.agent.reward_env import LearnedReward
     from prefrl.clips.recorder import ClipRecorder
     from prefrl.errors import UserError
-    from prefrl.evaluate import evaluate
-    from prefrl.info import info
+    from prefrl.evaluation import evaluate
+    from prefrl.filming import video
     from prefrl.labellers.oracle import Oracle
     from prefrl.labels.store import LabelStore
     from prefrl.loop import PreferenceLoop
     from prefrl.queries.schedule import LabelSchedule
-    from prefrl.report import report
+    from prefrl.reporting import report
     from prefrl.reward.ensemble import RewardEnsemble
     from prefrl.run import Run
     from prefrl.trainer import resume, train
-    from prefrl.video import video
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "train": "trainer",
     "resume": "trainer",
-    "evaluate": "evaluate",
-    "video": "video",
-    "report": "report",
-    "info": "info",
+    "evaluate": "evaluation",
+    "video": "filming",
+    "report": "reporting",
+    "info": "about",
     "Run": "run",
     "UserError": "errors",
     "ClipRecorder": "clips.recorder",

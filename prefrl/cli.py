@@ -90,7 +90,7 @@ def _resume(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from prefrl.evaluate import evaluate
+    from prefrl.evaluation import evaluate
 
     summary = evaluate(args.run, episodes=args.episodes)
     if args.json:
@@ -103,13 +103,13 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _video(args: argparse.Namespace) -> None:
-    from prefrl.video import video
+    from prefrl.filming import video
 
     print(video(args.run, args.out, seconds=args.seconds))
 
 
 def _report(args: argparse.Namespace) -> None:
-    from prefrl.report import report
+    from prefrl.reporting import report
 
     print(report(args.run))
 
@@ -122,7 +122,7 @@ def _demo(args: argparse.Namespace) -> None:
 
 
 def _info(args: argparse.Namespace) -> None:
-    from prefrl.info import info
+    from prefrl.about import info
 
     for name, value in info().items():
         print(f"{name:20} {value}")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from prefrl.agent.envs import choose_renderer
 from prefrl.errors import UserError
-from prefrl.report import report
+from prefrl.filming import before_after
+from prefrl.reporting import report
 from prefrl.run import Run
 from prefrl.trainer import train
-from prefrl.video import before_after
 
 ENV, LABELS, STEPS = "HalfCheetah-v5", 200, 400_000
 

@@ -108,7 +108,9 @@ class PreferenceLoop(BaseCallback):
 
     def select(self, step: int) -> np.ndarray:
         """Choose the pairs that are due: `(n, 2)` indices into the recorder's buffer."""
-        asked = self.store.count_asked(step)
+        # Before this step: a resumed run finds what it asked at this step in the store already,
+        # and has to come by it again to be the same run.
+        asked = self.store.count_asked(step - 1)
         due = self.schedule.due(step) - asked
         fresh = len(self.recorder.buffer.fresh())
         if asked == 0:

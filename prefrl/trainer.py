@@ -21,7 +21,7 @@ from prefrl.checkpoint import save_checkpoint
 from prefrl.clock import Stopwatch
 from prefrl.config import Config, load_config
 from prefrl.errors import Interrupted, RunFailed, UserError, nearest
-from prefrl.evaluate import roll_out, summarise
+from prefrl.evaluation import roll_out, summarise
 from prefrl.labellers.oracle import Oracle, load_score, teacher, true_reward
 from prefrl.labels.store import LabelStore
 from prefrl.loop import Labeller, PreferenceLoop

@@ -41,12 +41,18 @@ def test_early_end_is_refused_with_the_flag_that_overrides_it():
     assert len(probe(EnvConfig("CartPole-v1", termination="ignore"), length=10)) == 10
 
 
+def act_until_the_end(env: gym.Env) -> None:
+    for _ in range(200):
+        env.step(0)
+
+
 def test_early_end_that_the_probe_missed_fails_the_run():
     env = make_env(EnvConfig("CartPole-v1", termination="refuse"))
     env.reset(seed=0)
+    for _ in range(5):
+        env.step(0)
     with pytest.raises(RunFailed, match="--allow-termination"):
-        for _ in range(200):
-            env.step(0)
+        act_until_the_end(env)
     env.close()
 
 

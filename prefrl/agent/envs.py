@@ -45,7 +45,8 @@ class FixedHorizon(gym.Wrapper):
             assert self.spec is not None
             raise RunFailed(
                 f"{self.spec.id} ended an episode early, which tells the agent about the task "
-                f"without any label: start again with --allow-termination if that is wanted"
+                f"without any label: start again with --allow-termination if that is wanted, or "
+                f"with a preset that sets env.termination to 'ignore'"
             )
         return observation, reward, False, truncated, info
 

@@ -10,7 +10,7 @@ import numpy as np
 from prefrl.agent.envs import choose_renderer, make_env
 from prefrl.clips.render import Renderer, playback
 from prefrl.errors import UserError
-from prefrl.evaluate import SEED
+from prefrl.evaluation import SEED
 from prefrl.run import Run
 
 Act = Callable[[np.ndarray], np.ndarray]
