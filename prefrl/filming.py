@@ -86,6 +86,7 @@ def write_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:
     height, width = (side - side % 2 for side in frames[0].shape[:2])  # H.264 wants even sides
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("wb").close()  # a plain error now, instead of ffmpeg's page of text later
         iio.imwrite(
             path,
             np.stack(frames)[:, :height, :width],
@@ -96,4 +97,4 @@ def write_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:
             extension=".mp4",
         )
     except OSError as error:
-        raise UserError(f"cannot write '{path}': {error}") from None
+        raise UserError(f"cannot write '{path}': {error.strerror}") from None

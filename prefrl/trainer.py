@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from prefrl.agent.envs import find_spec, probe
+from prefrl.agent.ppo import check_agent
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import save_checkpoint
 from prefrl.clock import Stopwatch
@@ -133,6 +134,7 @@ def check_inputs(config: Config) -> None:
             f"unknown query rule '{config.query.rule}': {nearest(config.query.rule, list(RULES))}"
         )
     teacher(config.labels.teacher)
+    check_agent(config.agent, config.env.copies)
     sample = probe(config.env, config.clips.length)
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)

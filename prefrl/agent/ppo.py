@@ -24,23 +24,30 @@ class PatientPPO(PPO):
             super().train()
 
 
-def make_ppo(config: AgentConfig, venv: VecEnv, seed: int) -> PatientPPO:
-    """PPO on `venv`, on the CPU, where small networks belong.
+def check_agent(config: AgentConfig, copies: int) -> None:
+    """Refuse settings that do not fit one another.
+
+    Args:
+        config: Settings of PPO.
+        copies: Environments that it acts in.
 
     Raises:
-        UserError: Settings that do not fit one another or name no activation.
+        UserError: Names the setting and what would do.
     """
-    rollout = config.n_steps * venv.num_envs
+    rollout = config.n_steps * copies
     if rollout % config.batch_size:
         raise UserError(
             f"agent.batch_size must divide one rollout of {rollout} steps, got {config.batch_size}"
         )
-    activation = getattr(torch.nn, config.activation, None)
-    if not isinstance(activation, type):
+    if not isinstance(getattr(torch.nn, config.activation, None), type):
         known = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU"]
         raise UserError(
             f"unknown activation '{config.activation}': {nearest(config.activation, known)}"
         )
+
+
+def make_ppo(config: AgentConfig, venv: VecEnv, seed: int) -> PatientPPO:
+    """PPO on `venv`, on the CPU, where small networks belong."""
     rate = config.learning_rate
     return PatientPPO(
         "MlpPolicy",
@@ -57,7 +64,7 @@ def make_ppo(config: AgentConfig, venv: VecEnv, seed: int) -> PatientPPO:
         max_grad_norm=config.max_grad_norm,
         policy_kwargs={
             "net_arch": list(config.net_arch),
-            "activation_fn": activation,
+            "activation_fn": getattr(torch.nn, config.activation),
             "log_std_init": config.log_std_init,
             "ortho_init": config.ortho_init,
         },
