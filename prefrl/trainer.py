@@ -1,16 +1,12 @@
 """Training: a run from its configuration to its result, and on from a checkpoint."""
 
-import signal
+import errno
+import json
 import sqlite3
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -18,11 +14,12 @@ from stable_baselines3.common.logger import Logger
 from prefrl.agent.envs import find_spec, probe
 from prefrl.agent.ppo import check_agent
 from prefrl.agent.stack import Stack
-from prefrl.checkpoint import save_checkpoint
+from prefrl.clips.clip import Clip
 from prefrl.clock import Stopwatch
 from prefrl.config import Config, load_config
-from prefrl.errors import Interrupted, RunFailed, UserError, nearest
+from prefrl.errors import RunFailed, UserError, nearest
 from prefrl.evaluation import roll_out, summarise
+from prefrl.keeper import RunKeeper, watch_interrupts
 from prefrl.labellers.oracle import Oracle, load_score, teacher, true_reward
 from prefrl.labels.store import LabelStore
 from prefrl.loop import Labeller, PreferenceLoop
@@ -30,7 +27,18 @@ from prefrl.metrics import MetricsLog
 from prefrl.panel import Panel
 from prefrl.queries.rules import RULES
 from prefrl.queries.schedule import LabelSchedule
-from prefrl.run import Run, default_folder, write_json
+from prefrl.run import Run, default_folder
+
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+}
+"""Full, over quota, too large, read-only, broken, or not ours."""
 
 
 def train(
@@ -96,7 +104,9 @@ def train(
     }
     find_spec(env_id)  # an unknown environment is named before an unknown preset
     config = load_config(env_id, overrides, preset)
-    check_inputs(config)
+    sample = check_inputs(config)
+    if config.labels.source:
+        check_source(config, sample.inputs.shape)
     run = Run.create(
         Path(out) if out is not None else default_folder(env_id, config.run.seed), config
     )
@@ -123,11 +133,11 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
     return run
 
 
-def check_inputs(config: Config) -> None:
-    """Try what a run depends on, before anything is written.
+def check_inputs(config: Config) -> Clip:
+    """Try what a run depends on, before anything is written; give a clip of random actions.
 
     Raises:
-        UserError: Environment, rule, teacher, oracle or labels to start from cannot be used.
+        UserError: Environment, rule, teacher, PPO settings or oracle cannot be used.
     """
     if config.query.rule not in RULES:
         raise UserError(
@@ -138,8 +148,7 @@ def check_inputs(config: Config) -> None:
     sample = probe(config.env, config.clips.length)
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)
-    if config.labels.source:
-        check_source(config, sample.inputs.shape)
+    return sample
 
 
 def check_source(config: Config, shape: tuple[int, ...]) -> None:
@@ -171,9 +180,11 @@ def _train(run: Run, *, quiet: bool, resumed: bool) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks: more threads only wait for one another
     try:
-        with _interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
+        with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
             _Training(run, panel, interrupts, resumed).go()
-    except (OSError, sqlite3.OperationalError, torch.AcceleratorError) as error:
+    except (OSError, sqlite3.OperationalError) as error:
+        if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
+            raise
         raise RunFailed(
             f"the run stopped because of its disk ({error}); labels and checkpoints before that "
             f"are whole: make room, then `prefrl resume {run.path}`"
@@ -188,7 +199,7 @@ class _Training:
     def __init__(self, run: Run, panel: Panel, interrupts: list[int], resumed: bool) -> None:
         config = run.config
         checkpoint = run.checkpoint() if resumed else None
-        saved = _read_json(checkpoint / "trainer.json") if checkpoint else {}
+        saved = json.loads((checkpoint / "trainer.json").read_text()) if checkpoint else {}
         self._run = run
         self._stopwatch = Stopwatch(saved.get("seconds"))
         self._stack = Stack(config, self._stopwatch)
@@ -290,150 +301,5 @@ class _Training:
         }
 
 
-class RunKeeper(BaseCallback):
-    """Keeps the run's books: metrics, time per stage, checkpoints, the panel, interrupts.
-
-    All of it happens between rollouts, where a checkpoint can be exact.
-    """
-
-    def __init__(
-        self,
-        run: Run,
-        stack: Stack,
-        loop: PreferenceLoop | None,
-        stopwatch: Stopwatch,
-        log: MetricsLog,
-        panel: Panel,
-        interrupts: list[int],
-    ) -> None:
-        super().__init__()
-        self._run = run
-        self._stack = stack
-        self._loop = loop
-        self._stopwatch = stopwatch
-        self._log = log
-        self._panel = panel
-        self._interrupts = interrupts
-        self._began = stack.model.num_timesteps
-        self._began_seconds = stopwatch.wall
-        self._saved_at = stack.model.num_timesteps
-        self._mark = 0.0
-        self._claimed = 0.0
-
-    def _on_step(self) -> bool:
-        return True
-
-    def _on_rollout_start(self) -> None:
-        if self.num_timesteps > self._began:
-            self._settle_rollout()
-        self._set_mark()
-
-    def _on_rollout_end(self) -> None:
-        self._claim("policy")
-
-    def _on_training_end(self) -> None:
-        self._settle_rollout()
-
-    def _settle_rollout(self) -> None:
-        """The update after a rollout is done: write it down, save, obey an interrupt."""
-        self._claim("optimise")
-        values = self._values()
-        self._log.write(values)
-        self._panel.update(values)
-        done = self.num_timesteps >= self._run.config.run.steps
-        due = self.num_timesteps - self._saved_at >= self._run.config.run.checkpoint_every
-        if due or done or self._interrupts:
-            self.save()
-        if self._interrupts and not done:
-            raise Interrupted(
-                f"interrupted at step {self.num_timesteps}, checkpointed: "
-                f"`prefrl resume {self._run.path}` goes on"
-            )
-
-    def save(self) -> None:
-        """Write a checkpoint of this moment."""
-
-        def write(folder: Path) -> None:
-            self._stack.save(folder)
-            state = {
-                "step": self.num_timesteps,
-                "seconds": self._stopwatch.seconds,
-                "metrics": self._loop.metrics if self._loop else {},
-            }
-            write_json(folder / "trainer.json", state)
-
-        save_checkpoint(self._run.checkpoints, self.num_timesteps, write)
-        self._saved_at = self.num_timesteps
-
-    def close(self) -> None:
-        """Close the metrics' files."""
-        self._log.close()
-
-    def _values(self) -> dict[str, float]:
-        wall = self._stopwatch.wall
-        values = {
-            "time/step": float(self.num_timesteps),
-            "time/seconds": wall,
-            "time/steps_per_second": (self.num_timesteps - self._began)
-            / max(1e-9, wall - self._began_seconds),
-        }
-        values |= {f"time/{k}": v for k, v in self._stopwatch.seconds.items()}
-        assert self.model.ep_info_buffer is not None
-        if self.model.ep_info_buffer:
-            returns = [episode["r"] for episode in self.model.ep_info_buffer]
-            values["rollout/true_return"] = float(np.mean(returns))
-        if self._stack.rewarded and self._stack.rewarded.episode_returns:
-            values["rollout/learned_return"] = float(np.mean(self._stack.rewarded.episode_returns))
-        learned = self.model.logger.name_to_value
-        for key, name, sign in (
-            ("rollout/entropy", "train/entropy_loss", -1),
-            ("rollout/approx_kl", "train/approx_kl", 1),
-            ("rollout/explained_variance", "train/explained_variance", 1),
-        ):
-            if name in learned:
-                values[key] = sign * float(learned[name])
-        return values | (self._loop.metrics if self._loop else {})
-
-    def _set_mark(self) -> None:
-        self._mark = time.perf_counter()
-        self._claimed = self._claimed_so_far()
-
-    def _claim(self, stage: str) -> None:
-        """Count the time since the last mark towards `stage`, less what others claimed of it."""
-        spent = time.perf_counter() - self._mark
-        self._stopwatch.add(stage, spent - (self._claimed_so_far() - self._claimed))
-        self._set_mark()
-
-    def _claimed_so_far(self) -> float:
-        return sum(v for k, v in self._stopwatch.seconds.items() if k != "other")
-
-
 def _nobody(store: LabelStore, step: int) -> None:
     """The labeller of a run that learns from labels given before."""
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Signals to stop that arrived in the block; a second Ctrl-C interrupts at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    import json
-
-    return json.loads(path.read_text())

@@ -42,10 +42,6 @@ def make_clip() -> Callable[..., Clip]:
     return make
 
 
-SMALL = {"labels": 12, "steps": 3840, "quiet": True}
-"""A run of four rollouts on the point mass, in about a second."""
-
-
 @pytest.fixture(scope="session")
 def point_mass_run(tmp_path_factory: pytest.TempPathFactory) -> prefrl.Run:
     """The point mass as its preset has it: 60 labels, 30,000 steps. Tests only read it."""

@@ -1,61 +1,23 @@
 """The invariants of a whole run, on the point mass and, where physics matter, on HalfCheetah."""
 
-import csv
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
+from runs import SMALL, answers_of, assert_same_run, rows_of
 from stable_baselines3 import PPO
 
 import prefrl
 from envs.point_mass import PointMassEnv
-from prefrl.checkpoint import is_whole, list_checkpoints
+from prefrl.checkpoint import list_checkpoints
+from prefrl.config import PRESETS
 from prefrl.errors import RunFailed, UserError
 from prefrl.metrics import columns, read_metrics
 from prefrl.run import Run
-
-SMALL = {"labels": 12, "steps": 3840, "quiet": True}
-"""Four rollouts of the point mass."""
-
-
-def rows_of(run: Run, without: tuple[str, ...] = ("time/",)) -> list[dict[str, str]]:
-    """Rows of metrics.csv as text, times aside."""
-    with (run.path / "metrics.csv").open() as file:
-        return [
-            {k: v for k, v in row.items() if k == "time/step" or not k.startswith(without)}
-            for row in csv.DictReader(file)
-        ]
-
-
-def answers_of(run: Run) -> list[tuple]:
-    store = run.labels
-    answers = [(label.query, label.answer, label.step) for label in store.labels()]
-    store.close()
-    return answers
-
-
-def weights_of(run: Run) -> list[np.ndarray]:
-    """Every number that policy and ensemble consist of."""
-    tensors = [*run.policy.model.policy.state_dict().values()]
-    if not run.config.run.true_reward:
-        tensors += [*run.ensemble.state_dict().values()]
-    return [tensor.numpy() for tensor in tensors]
-
-
-def assert_same_run(first: Run, second: Run, without: tuple[str, ...] = ("time/",)) -> None:
-    assert rows_of(first, without) == rows_of(second, without)
-    for a, b in zip(weights_of(first), weights_of(second), strict=True):
-        np.testing.assert_array_equal(a, b)
-
 
 # ---- learning
 
@@ -245,161 +207,6 @@ def test_every_query_is_of_two_clips_of_its_own(point_mass_run):
     store.close()
 
 
-# ---- invariant 5: same seed, same run; a resumed run is the same run
-
-
-def test_same_seed_same_run(tmp_path):
-    runs = [
-        prefrl.train("prefrl/PointMass-v0", seed=seed, out=f"run{i}", **SMALL)
-        for i, seed in enumerate((3, 3, 4))
-    ]
-    assert_same_run(runs[0], runs[1])
-    assert answers_of(runs[0]) == answers_of(runs[1])
-    assert rows_of(runs[0]) != rows_of(runs[2])
-
-
-CHEETAH = {"labels": 24, "steps": 12_288, "preset": "cheetah.yaml", "seed": 1, "quiet": True}
-TRAIN = "import prefrl; prefrl.train('HalfCheetah-v5', out='killed', **{})"
-
-
-def test_killed_and_resumed_cheetah_is_the_run_that_was_never_stopped(tmp_path):
-    (tmp_path / "cheetah.yaml").write_text(
-        "agent: {n_epochs: 3}\nrun: {checkpoint_every: 2048, evaluation_episodes: 2}\n"
-    )
-    whole = prefrl.train("HalfCheetah-v5", out="whole", **CHEETAH)
-    process = subprocess.Popen([sys.executable, "-c", TRAIN.format(CHEETAH)])
-    delay = np.random.default_rng().uniform(0, 1.0)
-    while not list_checkpoints(Path("killed/checkpoints")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    killed = Run("killed")
-    assert killed.record["result"] is None, "it ended before it was killed"
-    resumed = prefrl.resume(killed, quiet=True)
-    assert_same_run(whole, resumed)
-    assert answers_of(whole) == answers_of(resumed)
-    for key in ("true_return_mean", "learned_true_correlation", "labels_answered", "steps"):
-        assert whole.record["result"][key] == resumed.record["result"][key]
-
-
-def test_interrupt_checkpoints_and_says_how_to_resume(tmp_path):
-    command = [sys.executable, "-m", "prefrl.cli", "train", "prefrl/PointMass-v0", "--out", "run"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not Path("run/metrics.csv").exists() or len(read_metrics(Path("run/metrics.csv"))) < 2:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert "`prefrl resume run` goes on" in errors
-    assert "Traceback" not in errors
-    resumed = prefrl.resume("run", quiet=True)
-    whole = prefrl.train("prefrl/PointMass-v0", out="whole", quiet=True)
-    assert_same_run(whole, resumed)
-
-
-def test_environment_without_a_state_restarts_and_says_so(tmp_path, capsys):
-    (tmp_path / "opaque.py").write_text(
-        "import gymnasium as gym\n"
-        "from envs.point_mass import PointMassEnv\n"
-        "class Opaque(gym.Env):\n"
-        "    def __init__(self):\n"
-        "        self.inside = PointMassEnv()\n"
-        "        self.observation_space = self.inside.observation_space\n"
-        "        self.action_space = self.inside.action_space\n"
-        "    def reset(self, **k): return self.inside.reset(**k)\n"
-        "    def step(self, action): return self.inside.step(action)\n"
-        "gym.register(id='Opaque-v0', entry_point=Opaque, max_episode_steps=60)\n"
-    )
-    run = prefrl.train(
-        "opaque:Opaque-v0", preset="prefrl/PointMass-v0", out="run", labels=12, steps=3840
-    )
-    record = json.loads((run.path / "run.json").read_text()) | {"result": None}
-    (run.path / "run.json").write_text(json.dumps(record))
-    capsys.readouterr()
-    prefrl.resume("run")
-    assert "its episodes start anew" in " ".join(capsys.readouterr().err.split())
-
-
-# ---- checkpoints
-
-
-def unfinished(tmp_path: Path) -> Run:
-    (tmp_path / "often.yaml").write_text(
-        Path(prefrl.config.PRESETS / "prefrl-PointMass-v0.yaml")
-        .read_text()
-        .replace("run:", "run:\n  checkpoint_every: 960")
-    )
-    run = prefrl.train("prefrl/PointMass-v0", preset="often.yaml", out="run", **SMALL)
-    record = json.loads((run.path / "run.json").read_text()) | {"result": None}
-    (run.path / "run.json").write_text(json.dumps(record))
-    return run
-
-
-def test_two_checkpoints_are_kept(tmp_path):
-    run = unfinished(tmp_path)
-    names = [path.name for path in list_checkpoints(run.checkpoints)]
-    assert names == ["step_3840", "step_2880"]
-    assert sorted(p.name for p in run.checkpoints.iterdir()) == sorted(names)
-
-
-@pytest.mark.parametrize("name", ["policy.zip", "arrays.npz", "reward.pt", "manifest.json"])
-def test_a_checkpoint_cut_short_falls_back_to_the_one_before(tmp_path, caplog, name):
-    run = unfinished(tmp_path)
-    whole_weights, whole_rows = weights_of(Run("run")), rows_of(run)
-    file = run.checkpoints / "step_3840" / name
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert not is_whole(run.checkpoints / "step_3840")
-    resumed = prefrl.resume("run", quiet=True)
-    assert "damaged or cut short" in caplog.text
-    assert rows_of(resumed) == whole_rows
-    for a, b in zip(weights_of(Run("run")), whole_weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_no_whole_checkpoint_is_said(tmp_path):
-    run = unfinished(tmp_path)
-    for checkpoint in list_checkpoints(run.checkpoints):
-        (checkpoint / "arrays.npz").unlink()
-    with pytest.raises(UserError, match="no whole checkpoint"):
-        prefrl.resume("run")
-
-
-def test_nothing_of_ours_is_pickled(point_mass_run):
-    (checkpoint, *_) = list_checkpoints(point_mass_run.checkpoints)
-    with np.load(checkpoint / "arrays.npz", allow_pickle=False) as arrays:
-        assert all(arrays[key].dtype != object for key in arrays.files)
-    torch.load(checkpoint / "reward.pt", weights_only=True)
-    assert {p.suffix for p in checkpoint.iterdir()} == {".zip", ".npz", ".pt", ".json"}
-
-
-# ---- failures of the disk
-
-
-DISK = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-from prefrl.cli import main
-sys.exit(main(["train", "prefrl/PointMass-v0", "--out", "full", "--quiet"]))
-"""
-
-
-def test_full_disk_stops_with_a_sentence_and_a_whole_store(tmp_path):
-    done = subprocess.run([sys.executable, "-c", DISK], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "because of its disk" in done.stderr
-    assert "Traceback" not in done.stderr
-    store = prefrl.LabelStore("full/labels.db")
-    labels = store.labels()
-    assert labels
-    for label in labels:
-        store.clip(label.query.left_clip)
-    store.close()
-
-
 # ---- metrics
 
 
@@ -444,7 +251,7 @@ def test_truncation_bootstraps_and_the_learned_reward_is_what_ppo_gets():
 
 def test_no_update_before_the_first_label(tmp_path):
     (tmp_path / "late.yaml").write_text(
-        Path(prefrl.config.PRESETS / "prefrl-PointMass-v0.yaml")
+        Path(PRESETS / "prefrl-PointMass-v0.yaml")
         .read_text()
         .replace("budget: 60", "budget: 60\n  initial: 0.9")
     )

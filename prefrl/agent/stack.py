@@ -4,6 +4,7 @@ env → Monitor → TimedVecEnv → ClipRecorder → LearnedReward → VecNormal
 true reward, the recorder and the learned reward are left out.
 """
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ class Stack:
             arrays["reward/running_returns"] = self.rewarded.running_returns
             arrays["reward/episode_returns"] = np.array(self.rewarded.episode_returns)
             state = {"ensemble": self.ensemble.state_dict(), "fitter": self.fitter.state_dict()}
-            torch.save(state, folder / "reward.pt")
+            file = io.BytesIO()  # torch reports a full disk as anything but an OSError
+            torch.save(state, file)
+            (folder / "reward.pt").write_bytes(file.getvalue())
         np.savez(folder / "arrays.npz", **arrays)
 
     def load(self, folder: Path) -> bool:

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.clips.clip import ClipBuffer
-from prefrl.clips.simulator import read_state
+from prefrl.clips.simulator import StateReader
 
 
 def encode_actions(space: spaces.Space, actions: np.ndarray) -> np.ndarray:
@@ -39,6 +39,9 @@ def input_dims(observation_space: spaces.Space, action_space: spaces.Space) -> t
     assert observation_space.shape is not None
     act_dim = spaces.flatdim(action_space)
     return int(np.prod(observation_space.shape)), act_dim
+
+
+_NAN = float("nan")
 
 
 class ClipRecorder(VecEnvWrapper):
@@ -66,7 +69,6 @@ class ClipRecorder(VecEnvWrapper):
         self.length = length
         self.steps = 0
         self._rng = rng or np.random.default_rng(0)
-        self._envs: list[Any] = getattr(venv, "envs", [])
         self.dims = input_dims(venv.observation_space, venv.action_space)
         """Widths of an observation and of an encoded action."""
         self._rollout_steps = rollout_steps
@@ -74,7 +76,8 @@ class ClipRecorder(VecEnvWrapper):
         self._row = 0
         self._buffer: ClipBuffer | None = None
         self._rollout: dict[str, np.ndarray] = {}
-        self._states: np.ndarray = np.zeros((venv.num_envs, 0))
+        self._readers: list[StateReader] = []
+        self._states = np.zeros((0, 0))
         self.last_observations = np.zeros((venv.num_envs, self.dims[0]), np.float32)
         self.last_inputs = np.zeros((venv.num_envs, sum(self.dims)), np.float32)
 
@@ -91,6 +94,9 @@ class ClipRecorder(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         observations = self.venv.reset()
+        self._readers = [StateReader(env) for env in getattr(self.venv, "envs", [])]
+        size = self._readers[0].size if self._readers else 0
+        self._states = np.zeros((len(self._readers), size))
         self._remember(np.asarray(observations))
         return observations
 
@@ -118,12 +124,13 @@ class ClipRecorder(VecEnvWrapper):
         row, rollout, obs_dim = self._row, self._rollout, self.dims[0]
         rollout["observations"][row] = self.last_inputs[:, :obs_dim]
         rollout["actions"][row] = self.last_inputs[:, obs_dim:]
-        rollout["states"][row] = self._states
+        if self._readers:
+            rollout["states"][row] = self._states
         rollout["true_rewards"][row] = rewards
         rollout["dones"][row] = dones
         keys = self.buffer.info_keys
         if keys:
-            rollout["infos"][row] = [[info.get(k, np.nan) for k in keys] for info in infos]
+            rollout["infos"][row] = [[info.get(k, _NAN) for k in keys] for info in infos]
         self.steps += self.num_envs
         self._remember(np.asarray(observations))
         self._row += 1
@@ -133,8 +140,8 @@ class ClipRecorder(VecEnvWrapper):
 
     def _remember(self, observations: np.ndarray) -> None:
         self.last_observations = observations.reshape(self.num_envs, -1).astype(np.float32)
-        if self._envs:
-            self._states = np.stack([read_state(env) for env in self._envs])
+        for reader, state in zip(self._readers, self._states, strict=True):
+            reader.read(state)
 
     def _allocate(self, info: dict[str, Any]) -> None:
         keys = tuple(

@@ -22,19 +22,40 @@ def is_mujoco(env: gym.Env) -> bool:
     return type(getattr(base, "data", None)).__name__ == "MjData" and hasattr(base, "model")
 
 
+class StateReader:
+    """Reads the few numbers that draw an environment's scene, as often as every step.
+
+    Args:
+        env: The environment, reset once. `size` is 0 where its kind is unknown.
+    """
+
+    def __init__(self, env: gym.Env) -> None:
+        self._base: Any = env.unwrapped
+        self._mujoco = is_mujoco(env)
+        if self._mujoco:
+            import mujoco
+
+            self._spec = mujoco.mjtState.mjSTATE_FULLPHYSICS
+            self._get_state = mujoco.mj_getState
+            self.size = mujoco.mj_stateSize(self._base.model, self._spec)
+        else:
+            state = getattr(self._base, "state", None)
+            self.size = 0 if state is None else np.size(state)
+
+    def read(self, out: np.ndarray) -> None:
+        """Write the state now into `out`, `(size,)` float64."""
+        if self._mujoco:
+            self._get_state(self._base.model, self._base.data, out, self._spec)
+        elif self.size:
+            out[:] = np.ravel(self._base.state)
+
+
 def read_state(env: gym.Env) -> np.ndarray:
     """`(state_dim,)` float64, enough to draw the scene; empty where the kind is unknown."""
-    base: Any = env.unwrapped
-    if is_mujoco(env):
-        import mujoco
-
-        spec = mujoco.mjtState.mjSTATE_FULLPHYSICS
-        state = np.empty(mujoco.mj_stateSize(base.model, spec))
-        mujoco.mj_getState(base.model, base.data, state, spec)
-        return state
-    if getattr(base, "state", None) is None:
-        return np.zeros(0)
-    return np.array(base.state, np.float64).ravel()
+    reader = StateReader(env)
+    state = np.empty(reader.size)
+    reader.read(state)
+    return state
 
 
 def write_state(env: gym.Env, state: np.ndarray) -> None:
