@@ -30,16 +30,17 @@ class StateReader:
     """
 
     def __init__(self, env: gym.Env) -> None:
-        self._base: Any = env.unwrapped
+        base: Any = env.unwrapped
+        self._base = base
         self._mujoco = is_mujoco(env)
         if self._mujoco:
             import mujoco
 
             self._spec = mujoco.mjtState.mjSTATE_FULLPHYSICS
             self._get_state = mujoco.mj_getState
-            self.size = mujoco.mj_stateSize(self._base.model, self._spec)
+            self.size = mujoco.mj_stateSize(base.model, self._spec)
         else:
-            state = getattr(self._base, "state", None)
+            state = getattr(base, "state", None)
             self.size = 0 if state is None else np.size(state)
 
     def read(self, out: np.ndarray) -> None:
