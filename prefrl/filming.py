@@ -8,7 +8,9 @@ import imageio.v3 as iio
 import numpy as np
 
 from prefrl.agent.envs import choose_renderer, make_env
+from prefrl.agent.stack import Stack
 from prefrl.clips.render import Renderer, playback
+from prefrl.clock import Stopwatch
 from prefrl.errors import UserError
 from prefrl.evaluation import SEED
 from prefrl.run import Run
@@ -38,12 +40,16 @@ def video(run: str | Path | Run, out: str | Path | None = None, *, seconds: floa
 
 
 def before_after(run: Run, out: Path, *, seconds: float = 10.0) -> Path:
-    """Write an mp4 with the untrained policy on the left and the trained one on the right."""
-    env = make_env(run.config.env)
-    env.action_space.seed(run.config.run.seed)
-    before, fps = film(run, lambda _: env.action_space.sample(), seconds)
+    """Write an mp4: on the left the untrained policy explores, on the right the trained acts."""
+    untrained = Stack(run.config, Stopwatch())
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        scaled = untrained.normalise.normalize_obs(observation)
+        return untrained.model.predict(scaled, deterministic=False)[0]
+
+    before, fps = film(run, act, seconds)
     after, _ = film(run, run.policy.predict, seconds)
-    env.close()
+    untrained.close()
     frames = [np.concatenate(pair, axis=1) for pair in zip(before, after, strict=True)]
     write_mp4(out, frames, fps)
     return out

@@ -12,6 +12,7 @@ from prefrl.run import Run
 
 # Okabe and Ito's colours, which colour-blind people tell apart.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+STEPS = "environment steps"
 MEMBERS = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
 
 
@@ -28,6 +29,7 @@ def report(run: str | Path | Run) -> Path:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     run = run if isinstance(run, Run) else Run(run)
     rows = read_metrics(run.path / "metrics.csv")
@@ -43,6 +45,9 @@ def report(run: str | Path | Run) -> Path:
     for axis, draw in zip(axes.flat, panels, strict=False):
         draw(axis, data)
         axis.spines[["top", "right"]].set_visible(False)
+        if axis.get_xlabel() == STEPS:
+            axis.xaxis.set_major_locator(MaxNLocator(6))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.suptitle(_title(run))
     path = run.path / "report.png"
     figure.savefig(path, dpi=100)
@@ -67,7 +72,7 @@ def _title(run: Run) -> str:
 def _returns(axis: Any, data: dict[str, np.ndarray]) -> None:
     steps = data["time/step"]
     axis.plot(steps, data["rollout/true_return"], color=BLUE)
-    axis.set(title="Return while training", xlabel="environment steps")
+    axis.set(title="Return while training", xlabel=STEPS)
     axis.set_ylabel("true return", color=BLUE)
     if np.isnan(data["rollout/learned_return"]).all():
         return
@@ -78,31 +83,31 @@ def _returns(axis: Any, data: dict[str, np.ndarray]) -> None:
     asked = np.diff(np.nan_to_num(data["query/asked"]), prepend=0) > 0
     low = axis.get_ylim()[0]
     axis.plot(steps[asked], np.full(asked.sum(), low), "|", color=GREY, ms=9, label="labels asked")
-    axis.legend(loc="upper left", frameon=False)
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.05), frameon=False)
 
 
 def _accuracy(axis: Any, data: dict[str, np.ndarray]) -> None:
     _by_member(axis, data, "reward/validation_accuracy", "-")
-    axis.axhline(0.5, color=GREY, lw=0.8, ls=":")
-    axis.set(title="Accuracy on held-out labels", xlabel="environment steps", ylim=(0.3, 1.02))
+    axis.axhline(0.5, color=GREY, lw=0.8, ls=":", label="guessing")
+    axis.legend(frameon=False, loc="lower right")
+    axis.set(title="Accuracy on held-out labels, by member", xlabel=STEPS, ylim=(0.3, 1.02))
 
 
 def _loss(axis: Any, data: dict[str, np.ndarray]) -> None:
-    _by_member(axis, data, "reward/validation_loss", "-", "held out")
-    _by_member(axis, data, "reward/training_loss", ":", "trained on")
-    axis.axhline(np.log(2), color=GREY, lw=0.8, ls=":")
-    axis.set(title="Loss of each member", xlabel="environment steps", ylabel="nats per label")
-    axis.legend(frameon=False)
+    _by_member(axis, data, "reward/validation_loss", "-")
+    _by_member(axis, data, "reward/training_loss", ":")
+    axis.axhline(np.log(2), color=GREY, lw=0.8, ls=":", label="guessing")
+    axis.plot([], [], "-", color="black", lw=1.2, label="held out")
+    axis.plot([], [], ":", color="black", lw=1.2, label="trained on")
+    axis.set(title="Loss of each member", xlabel=STEPS, ylabel="nats per label", ylim=(0, 0.95))
+    axis.legend(frameon=False, loc="upper right", ncols=3)
 
 
-def _by_member(
-    axis: Any, data: dict[str, np.ndarray], key: str, line: str, label: str | None = None
-) -> None:
+def _by_member(axis: Any, data: dict[str, np.ndarray], key: str, line: str) -> None:
     member = 0
     while (column := f"{key}/{member}") in data:
         colour = MEMBERS[member % len(MEMBERS)]
-        shown = f"{label}, member {member}" if label else None
-        axis.plot(data["time/step"], data[column], line, color=colour, label=shown, lw=1.2)
+        axis.plot(data["time/step"], data[column], line, color=colour, lw=1.2)
         member += 1
 
 
@@ -110,7 +115,7 @@ def _disagreement(axis: Any, data: dict[str, np.ndarray]) -> None:
     axis.plot(data["time/step"], data["reward/disagreement"], color=GREEN)
     axis.set(
         title="Disagreement of the members",
-        xlabel="environment steps",
+        xlabel=STEPS,
         ylabel="sd over members (reward has sd 1)",
         ylim=(0, None),
     )
@@ -121,7 +126,7 @@ def _labels(axis: Any, data: dict[str, np.ndarray]) -> None:
     answered = np.nan_to_num(data["label/answered"])
     axis.step(steps, data["query/asked"], color=GREY, where="post", label="asked")
     axis.step(steps, answered, color=BLUE, where="post", label="answered")
-    axis.set(title="Labels", xlabel="environment steps", ylabel="labels so far")
+    axis.set(title="Labels", xlabel=STEPS, ylabel="labels so far")
     axis.legend(loc="upper left", frameon=False)
     edges = np.linspace(0, steps[-1], 21)
     gained = np.diff(np.interp(edges, steps, answered, left=0))

@@ -28,6 +28,7 @@ class Renderer:
         if is_mujoco(env):
             base: Any = env.unwrapped
             base.model.vis.quality.offsamples = 0
+            _follow(base)
         self.frame()
         if is_mujoco(env):
             import mujoco
@@ -48,6 +49,19 @@ class Renderer:
         if not isinstance(frame, np.ndarray):
             raise UserError(f"the environment draws no frames (render gave {type(frame)})")
         return frame
+
+
+def _follow(base: Any) -> None:
+    """Look through the model's camera that follows the body, unless the default one does.
+
+    Gymnasium 1.4 looks through a free camera, which HalfCheetah runs away from.
+    """
+    import mujoco
+
+    renderer = base.mujoco_renderer
+    camera = mujoco.mj_name2id(base.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if camera >= 0 and "trackbodyid" not in (renderer.default_cam_config or {}):
+        renderer.camera_id = camera
 
 
 def playback(env: gym.Env, at_most: float = 30.0) -> tuple[int, float]:
