@@ -26,12 +26,16 @@ def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> P
     final, part = folder / f"step_{step}", folder / f".step_{step}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    write(part)
-    manifest = {file.name: _fingerprint(file) for file in sorted(part.iterdir())}
-    (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-    for file in part.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    try:
+        write(part)
+        manifest = {file.name: _fingerprint(file) for file in sorted(part.iterdir())}
+        (part / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        for file in part.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # on a full disk, its room is needed
+        raise
     shutil.rmtree(final, ignore_errors=True)
     part.replace(final)
     for old in list_checkpoints(folder)[KEPT:]:

@@ -94,7 +94,9 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     summary = evaluate(args.run, episodes=args.episodes)
     if args.json:
-        print(json.dumps(summary))
+        from prefrl.run import finite
+
+        print(json.dumps(finite(summary), allow_nan=False))
         return
     print(f"{summary['episodes']} episodes")
     spreads = {k: v for k, v in summary.items() if k.endswith("_return")} | summary["info"]
@@ -129,8 +131,10 @@ def _info(args: argparse.Namespace) -> None:
 
 
 def _print_result(result: dict) -> None:
+    mean, std = (result[f"true_return_{k}"] for k in ("mean", "std"))
+    returned = "is not a number" if mean is None else f"{mean:,.1f} ± {std:,.1f}"
     print(
-        f"true return {result['true_return_mean']:,.1f} ± {result['true_return_std']:,.1f} "
+        f"true return {returned} "
         f"over {result['episodes']} episodes, after {result['labels_answered']} labels and "
         f"{result['steps']:,} steps ({result['steps_per_second']:,.0f} steps/s)"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from prefrl.agent.envs import make_env
-from prefrl.clips.clip import Clip
+from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import load_score
@@ -80,8 +80,7 @@ def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, dict[str, flo
         for i, action in zip(list(running), actions, strict=True):
             before = np.asarray(observations[i], np.float32)
             observations[i], reward, terminated, truncated, info = envs[i].step(action)
-            numbers = {k: float(v) for k, v in info.items() if _is_number(v)}
-            rows[i].append((before, action, float(reward), numbers))
+            rows[i].append((before, action, float(reward), numbers(info)))
             if terminated or truncated:
                 running.remove(i)
     return [(_clip(env, part), part[-1][3]) for env, part in zip(envs, rows, strict=True)]
@@ -97,10 +96,6 @@ def _clip(env: Any, rows: list[tuple]) -> Clip:
         infos={k: np.array([info.get(k, np.nan) for info in infos]) for k in infos[0]},
         step=0,
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number | np.bool_)
 
 
 def summarise(episodes: list[Episode], length: int = 50) -> tuple[dict[str, Any], float]:

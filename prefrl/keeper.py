@@ -18,7 +18,7 @@ from prefrl.errors import Interrupted
 from prefrl.loop import PreferenceLoop
 from prefrl.metrics import MetricsLog
 from prefrl.panel import Panel
-from prefrl.run import Run, write_json
+from prefrl.run import Run, finite, write_json
 
 
 class RunKeeper(BaseCallback):
@@ -89,9 +89,9 @@ class RunKeeper(BaseCallback):
             state = {
                 "step": self.num_timesteps,
                 "seconds": self._stopwatch.seconds,
-                "metrics": self._loop.metrics if self._loop else {},
+                "loop": self._loop.state_dict() if self._loop else {},
             }
-            write_json(folder / "trainer.json", state)
+            write_json(folder / "trainer.json", finite(state))
 
         save_checkpoint(self._run.checkpoints, self.num_timesteps, write)
         self._saved_at = self.num_timesteps

@@ -168,6 +168,17 @@ class PreferenceLoop(BaseCallback):
         self.metrics["label/equal"] = float((self._data.preferences == 0.5).mean())
         self.metrics["rollout/true_correlation"] = self._true_correlation()
 
+    def state_dict(self) -> dict:
+        """What the loop remembers beside its parts and the store, in plain values."""
+        return {"metrics": self.metrics, "new_labels": self._new_labels}
+
+    def load_state_dict(self, state: dict, step: int) -> None:
+        """Restore what `state_dict` gave at the agent's step `step`."""
+        self._data.update(step)
+        self._new_labels = state["new_labels"]
+        nan = float("nan")
+        self.metrics.update({k: nan if v is None else v for k, v in state["metrics"].items()})
+
     def _forget_reward_scale(self) -> None:
         """Drop the zeros, seen before the first fit, from VecNormalize's scale of returns."""
         normalise = self.model.get_vec_normalize_env()

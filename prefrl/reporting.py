@@ -50,8 +50,12 @@ def report(run: str | Path | Run) -> Path:
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.suptitle(_title(run))
     path = run.path / "report.png"
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    try:
+        figure.savefig(path, dpi=100)
+    except OSError as error:
+        raise UserError(f"cannot write '{path}': {error.strerror}") from None
+    finally:
+        plt.close(figure)
     return path
 
 
@@ -63,10 +67,9 @@ def _title(run: Run) -> str:
     source = (
         "the true reward" if run.config.run.true_reward else f"{result['labels_answered']} labels"
     )
-    return (
-        f"{title}: true return {result['true_return_mean']:,.0f} ± "
-        f"{result['true_return_std']:,.0f} from {source} in {result['steps']:,} steps"
-    )
+    mean, std = result["true_return_mean"], result["true_return_std"]
+    returned = "not a number" if mean is None else f"{mean:,.0f} ± {std:,.0f}"
+    return f"{title}: true return {returned} from {source} in {result['steps']:,} steps"
 
 
 def _returns(axis: Any, data: dict[str, np.ndarray]) -> None:

@@ -11,8 +11,10 @@
 
 import json
 import logging
+import math
 import os
 import platform
+import shutil
 import subprocess
 import time
 from functools import cached_property
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
 from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.config import Config, read_config, save_config
@@ -65,7 +68,11 @@ class Run:
                 f"'{path}' is of run format {layout}, this prefrl reads up to {FORMAT}: "
                 f"upgrade prefrl"
             )
-        self.config: Config = read_config(self.path / "config.yaml")
+        try:
+            self.config: Config = read_config(self.path / "config.yaml")
+        except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
+            sentence = " ".join(str(error).split())
+            raise UserError(f"'{path}' has a config.yaml that cannot be read: {sentence}") from None
 
     @classmethod
     def create(cls, path: Path, config: Config) -> "Run":
@@ -82,7 +89,6 @@ class Run:
             ) from None
         except OSError as error:
             raise UserError(f"cannot make the run folder '{path}': {error.strerror}") from None
-        save_config(config, path / "config.yaml")
         record = {
             "format": FORMAT,
             "versions": versions(),
@@ -96,12 +102,17 @@ class Run:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "result": None,
         }
-        write_json(path / "run.json", record)
+        try:
+            save_config(config, path / "config.yaml")
+            write_json(path / "run.json", record)
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise UserError(f"cannot write to '{path}': {error.strerror}") from None
         return cls(path)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write `result` into run.json."""
-        self.record["result"] = result
+        """Write `result` into run.json; what is not a finite number becomes null."""
+        self.record["result"] = finite(result)
         write_json(self.path / "run.json", self.record)
 
     @property
@@ -142,11 +153,16 @@ class Run:
         return load_ensemble(self.checkpoint(), self.config)
 
     @property
+    def label_file(self) -> Path:
+        """The file of the label store."""
+        return self.path / "labels.db"
+
+    @property
     def labels(self) -> "LabelStore":
         """The run's label store."""
         from prefrl.labels.store import LabelStore
 
-        return LabelStore(self.path / "labels.db")
+        return LabelStore(self.label_file)
 
     def reward(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The learned reward `(n,)` of `observations (n, obs_dim)` and `actions (n, act_dim)`."""
@@ -184,8 +200,17 @@ def source_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def finite(value: Any) -> Any:
+    """`value` with None for every float that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON so that the file is the old or the new one, never half of it."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1))
+    part.write_text(json.dumps(value, indent=1, allow_nan=False))
     part.replace(path)

@@ -14,6 +14,7 @@ from stable_baselines3.common.logger import Logger
 from prefrl.agent.envs import find_spec, probe
 from prefrl.agent.ppo import check_agent
 from prefrl.agent.stack import Stack
+from prefrl.checkpoint import list_checkpoints
 from prefrl.clips.clip import Clip
 from prefrl.clock import Stopwatch
 from prefrl.config import Config, load_config
@@ -110,7 +111,7 @@ def train(
     run = Run.create(
         Path(out) if out is not None else default_folder(env_id, config.run.seed), config
     )
-    _train(run, quiet=quiet, resumed=False)
+    _train(run, None, quiet=quiet)
     return run
 
 
@@ -127,9 +128,14 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
     """
     run = run if isinstance(run, Run) else Run(run)
     if run.record["result"] is None:
-        run.checkpoint()
-        check_inputs(run.config)
-        _train(run, quiet=quiet, resumed=True)
+        # A run that was stopped before its first checkpoint starts again; its labels stay.
+        checkpoint = run.checkpoint() if list_checkpoints(run.checkpoints) else None
+        if checkpoint and not run.config.run.true_reward and not run.label_file.exists():
+            raise UserError(f"'{run.label_file}' is gone, so the run cannot go on")
+        sample = check_inputs(run.config)
+        if run.config.labels.source and not checkpoint:
+            check_source(run.config, sample.inputs.shape)
+        _train(run, checkpoint, quiet=quiet)
     return run
 
 
@@ -176,12 +182,12 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
         )
 
 
-def _train(run: Run, *, quiet: bool, resumed: bool) -> None:
+def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks: more threads only wait for one another
     try:
         with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
-            _Training(run, panel, interrupts, resumed).go()
+            _Training(run, checkpoint, panel, interrupts).go()
     except (OSError, sqlite3.OperationalError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
@@ -194,28 +200,29 @@ def _train(run: Run, *, quiet: bool, resumed: bool) -> None:
 
 
 class _Training:
-    """One run from start, or its latest checkpoint, to result."""
+    """One run from its start, or from a checkpoint, to its result."""
 
-    def __init__(self, run: Run, panel: Panel, interrupts: list[int], resumed: bool) -> None:
+    def __init__(
+        self, run: Run, checkpoint: Path | None, panel: Panel, interrupts: list[int]
+    ) -> None:
         config = run.config
-        checkpoint = run.checkpoint() if resumed else None
         saved = json.loads((checkpoint / "trainer.json").read_text()) if checkpoint else {}
         self._run = run
         self._stopwatch = Stopwatch(saved.get("seconds"))
         self._stack = Stack(config, self._stopwatch)
         self._store: LabelStore | None = None
         if not config.run.true_reward:
-            self._store = LabelStore(run.path / "labels.db")
-            if not resumed:
-                self._open_store()
+            self._store = LabelStore(run.label_file)
+            if not checkpoint:
+                self._prepare_store(self._store)
         if checkpoint and not self._stack.load(checkpoint):
             panel.say(
                 f"{config.env.id} keeps a state that cannot be saved: its episodes start anew, "
                 f"so this run differs from one that was never stopped"
             )
         self._loop = self._make_loop()
-        if self._loop:
-            self._loop.metrics.update(saved.get("metrics", {}))
+        if self._loop and checkpoint:
+            self._loop.load_state_dict(saved["loop"], self._stack.model.num_timesteps)
         members = 0 if config.run.true_reward else config.reward.members
         log = MetricsLog(run.path, members, self._stack.model.num_timesteps)
         self._keeper = RunKeeper(
@@ -239,13 +246,12 @@ class _Training:
                 self._store.close()
             self._stack.close()
 
-    def _open_store(self) -> None:
-        assert self._store is not None
-        labels = self._run.config.labels
-        self._store.note(environment=self._run.config.env.id)
-        if labels.source:
-            source = LabelStore(labels.source)
-            self._store.take_over(source)
+    def _prepare_store(self, store: LabelStore) -> None:
+        config = self._run.config
+        store.note(environment=config.env.id)
+        if config.labels.source and not store.count_answered(0):
+            source = LabelStore(config.labels.source)
+            store.take_over(source)
             source.close()
 
     def _make_loop(self) -> PreferenceLoop | None:

@@ -145,6 +145,11 @@ def test_schedule_spends_the_budget(budget, until, initial, decay):
     assert due == sorted(due)
 
 
+def test_schedule_of_nothing_asks_nothing():
+    schedule = LabelSchedule(budget=0, until=100)
+    assert [schedule.due(step) for step in (0, 50, 100)] == [0, 0, 0]
+
+
 def test_schedule_follows_its_formula():
     schedule = LabelSchedule(budget=1000, until=100, initial=0.2, decay=4.0)
     assert schedule.first == 200

@@ -1,6 +1,7 @@
 """Same seed, same run; killed, interrupted, cut short or out of disk, still the same run."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,6 +71,46 @@ def test_interrupt_checkpoints_and_says_how_to_resume(tmp_path):
     resumed = prefrl.resume("run", quiet=True)
     whole = prefrl.train("prefrl/PointMass-v0", out="whole", quiet=True)
     assert_same_run(whole, resumed)
+
+
+def test_resume_between_two_fits_is_exact(tmp_path):
+    """Labels that were learned from before the checkpoint are no reason to fit again."""
+    (tmp_path / "rare.yaml").write_text(
+        (PRESETS / "prefrl-PointMass-v0.yaml")
+        .read_text()
+        .replace("run:", "run:\n  checkpoint_every: 960")
+        .replace("until: 0.9", "until: 0.4")
+    )
+    options = SMALL | {"preset": "rare.yaml", "steps": 5760}
+    whole = prefrl.train("prefrl/PointMass-v0", out="whole", **options)
+    rows = read_metrics(whole.path / "metrics.csv")
+    asked = [row["query/asked"] for row in rows]
+    shutil.copytree("whole", "again")
+    record = json.loads(Path("again/run.json").read_text()) | {"result": None}
+    Path("again/run.json").write_text(json.dumps(record))
+    latest, before = list_checkpoints(Path("again/checkpoints"))
+    shutil.rmtree(latest)
+    place = [row["time/step"] for row in rows].index(int(before.name[5:]))
+    assert asked[place - 1] == asked[place] == asked[place + 1] == 12, "a fit was due"
+    assert_same_run(whole, prefrl.resume("again", quiet=True))
+
+
+def test_run_stopped_before_its_first_checkpoint_starts_again(tmp_path):
+    whole = prefrl.train("prefrl/PointMass-v0", out="whole", **SMALL)
+    shutil.copytree("whole", "again")
+    shutil.rmtree("again/checkpoints")
+    record = json.loads(Path("again/run.json").read_text()) | {"result": None}
+    Path("again/run.json").write_text(json.dumps(record))
+    again = prefrl.resume("again", quiet=True)
+    assert_same_run(whole, again)
+    assert answers_of(whole) == answers_of(again)
+
+
+def test_resume_without_its_labels_is_refused(tmp_path):
+    run = unfinished(tmp_path)
+    (run.path / "labels.db").unlink()
+    with pytest.raises(UserError, match=r"'run/labels\.db' is gone"):
+        prefrl.resume("run")
 
 
 def test_environment_without_a_state_restarts_and_says_so(tmp_path, capsys):

@@ -82,7 +82,7 @@ def test_run_in_python(point_mass_run):
 def test_true_reward_is_the_ceiling(tmp_path):
     run = prefrl.train("prefrl/PointMass-v0", true_reward=True, out=tmp_path / "run", quiet=True)
     assert run.record["result"]["true_return_mean"] > 0.97 * PointMassEnv.BEST_RETURN
-    assert math.isnan(run.record["result"]["learned_true_correlation"])
+    assert run.record["result"]["learned_true_correlation"] is None
     assert not (run.path / "labels.db").exists()
     with pytest.raises(UserError, match="learned from the true reward"):
         run.reward(np.zeros((1, 4)), np.zeros((1, 2)))
@@ -188,6 +188,33 @@ def test_poisoned_reward_changes_nothing_with_recorded_labels(tmp_path, point_ma
     for other in runs[1:]:
         assert_same_run(runs[0], other, without=TRUE)
     assert runs[0].record["result"]["labels_answered"] == 60
+    store = runs[0].labels
+    assert store.pending() == [], "nobody answers, so nobody is asked"
+    store.close()
+    nan = json.loads((runs[1].path / "run.json").read_text(), parse_constant=pytest.fail)
+    assert nan["result"]["true_return_mean"] is None
+
+
+def test_info_of_any_kind_is_survived(tmp_path):
+    (tmp_path / "odd.py").write_text(
+        "import gymnasium as gym, numpy as np\n"
+        "from envs.point_mass import PointMassEnv\n"
+        "class Odd(PointMassEnv):\n"
+        "    n = 0\n"
+        "    def step(self, action):\n"
+        "        Odd.n += 1\n"
+        "        o, r, te, tr, i = super().step(action)\n"
+        "        i |= {'flag': True, 'word': 'x', 'list': [1], 'array': np.ones(2)}\n"
+        "        i['changes'] = 1.0 if Odd.n % 7 else None\n"
+        "        return o, r, te, tr, i if Odd.n % 5 else {}\n"
+        "gym.register(id='Odd-v0', entry_point=Odd, max_episode_steps=60)\n"
+    )
+    run = prefrl.train("odd:Odd-v0", preset="prefrl/PointMass-v0", out="run", **SMALL)
+    store = run.labels
+    clip = store.clip(store.labels()[0].query.left_clip)
+    store.close()
+    assert clip.infos.keys() == {"flag", "changes", "x_velocity", "y_velocity"}
+    assert np.isnan(clip.infos["changes"]).any()
 
 
 # ---- invariant 2: what is asked

@@ -20,7 +20,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from prefrl.clips.clip import Clip
+from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
 from prefrl.clips.simulator import read_state
 from prefrl.clock import Stopwatch
@@ -190,7 +190,7 @@ def _short(space: spaces.Space) -> str:
 def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
     """A random clip, and the step at which an episode terminated (0: none did)."""
     rows: dict[str, list] = {"observations": [], "actions": [], "rewards": [], "states": []}
-    infos: list[dict[str, Any]] = []
+    infos: list[dict[str, float]] = []
     observation, _ = env.reset(seed=0)
     env.action_space.seed(0)
     ended = 0
@@ -201,18 +201,17 @@ def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
         rows["states"].append(read_state(env))
         observation, reward, terminated, truncated, info = env.step(action)
         rows["rewards"].append(float(reward))
-        infos.append(info)
+        infos.append(numbers(info))
         if terminated:
             ended = ended or step
         if terminated or truncated:
             observation, _ = env.reset()
-    keys = [k for k, v in infos[0].items() if isinstance(v, int | float | np.number)]
     clip = Clip(
         observations=np.stack(rows["observations"][:length]),
         actions=np.stack(rows["actions"][:length]),
         true_rewards=np.array(rows["rewards"][:length]),
         states=np.stack(rows["states"][:length]),
-        infos={k: np.array([i.get(k, np.nan) for i in infos[:length]], float) for k in keys},
+        infos={k: np.array([i.get(k, np.nan) for i in infos[:length]]) for k in infos[0]},
         step=0,
     )
     return clip, ended

@@ -11,12 +11,23 @@ A clip is what a labeller judges and what the reward ensemble learns from::
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 _INFO = "info/"
+
+
+def numbers(info: Mapping[str, Any]) -> dict[str, float]:
+    """The entries of a step's `info` that are single numbers; a clip keeps those."""
+    kinds = (int, float, np.number, np.bool_)
+    return {
+        key: float(value)
+        for key, value in info.items()
+        if isinstance(value, kinds) and not key.startswith("TimeLimit")
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,14 +11,13 @@ Clips never cross a reset and never alias the rollout's memory.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from prefrl.clips.clip import ClipBuffer
+from prefrl.clips.clip import ClipBuffer, numbers
 from prefrl.clips.simulator import StateReader
 
 
@@ -120,7 +119,7 @@ class ClipRecorder(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         observations, rewards, dones, infos = self.venv.step_wait()
         if self._buffer is None:
-            self._allocate(infos[0])
+            self.allocate(tuple(sorted(numbers(infos[0]))))
         row, rollout, obs_dim = self._row, self._rollout, self.dims[0]
         rollout["observations"][row] = self.last_inputs[:, :obs_dim]
         rollout["actions"][row] = self.last_inputs[:, obs_dim:]
@@ -130,7 +129,8 @@ class ClipRecorder(VecEnvWrapper):
         rollout["dones"][row] = dones
         keys = self.buffer.info_keys
         if keys:
-            rollout["infos"][row] = [[info.get(k, _NAN) for k in keys] for info in infos]
+            values = [numbers(info) for info in infos]
+            rollout["infos"][row] = [[value.get(k, _NAN) for k in keys] for value in values]
         self.steps += self.num_envs
         self._remember(np.asarray(observations))
         self._row += 1
@@ -142,17 +142,6 @@ class ClipRecorder(VecEnvWrapper):
         self.last_observations = observations.reshape(self.num_envs, -1).astype(np.float32)
         for reader, state in zip(self._readers, self._states, strict=True):
             reader.read(state)
-
-    def _allocate(self, info: dict[str, Any]) -> None:
-        keys = tuple(
-            sorted(
-                key
-                for key, value in info.items()
-                if isinstance(value, int | float | np.number | np.bool_)
-                and not key.startswith("TimeLimit")
-            )
-        )
-        self.allocate(keys)
 
     def allocate(self, info_keys: tuple[str, ...]) -> None:
         """Make the buffer's arrays before the first step, as a resumed run must."""

@@ -24,7 +24,7 @@ class LabelSchedule:
     @property
     def first(self) -> int:
         """Labels in the first batch."""
-        return max(1, round(self.budget * self.initial))
+        return min(self.budget, max(1, round(self.budget * self.initial)))
 
     def due(self, step: int) -> int:
         """Labels due by the agent's step `step`."""
