@@ -13,6 +13,7 @@ from pathlib import Path
 
 KEPT = 2
 _MANIFEST = "manifest.json"
+_NEEDED = {"policy.zip", "arrays.npz", "trainer.json"}
 
 
 def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
@@ -53,8 +54,10 @@ def is_whole(checkpoint: Path) -> bool:
     """Whether each file of a checkpoint is as it was written."""
     try:
         manifest = json.loads((checkpoint / _MANIFEST).read_text())
-        return all(_fingerprint(checkpoint / name) == mark for name, mark in manifest.items())
-    except (OSError, ValueError):
+        return set(manifest) >= _NEEDED and all(
+            _fingerprint(checkpoint / name) == mark for name, mark in manifest.items()
+        )
+    except (OSError, ValueError, AttributeError, TypeError):
         return False
 
 

@@ -55,7 +55,7 @@ class AgentConfig:
     max_grad_norm: float = 0.5
     net_arch: tuple[int, ...] = (64, 64)
     activation: str = "ReLU"
-    """Name of a class in `torch.nn`."""
+    """A name in `prefrl.agent.ppo.ACTIVATIONS`, of a class in `torch.nn`."""
     log_std_init: float = -1.0
     """Natural logarithm of the first action noise's standard deviation (Box actions)."""
     ortho_init: bool = False
@@ -206,6 +206,8 @@ def read_preset(env_id: str, preset: str | None = None) -> Mapping[str, Mapping[
             raise UserError(f"unknown preset '{preset}': {nearest(preset, known)}")
     try:
         return yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read preset '{path}': {error}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -266,11 +268,14 @@ def _convert(name: str, value: Any, default: Any) -> Any:
             if isinstance(value, kind):
                 return value
         elif kind is tuple:
-            return tuple(int(v) for v in value)
+            if isinstance(value, list | tuple):
+                return tuple(_convert(f"{name}[{i}]", v, 0) for i, v in enumerate(value))
         elif kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
             return int(float(value))
         elif kind is float and not isinstance(value, bool):
             return float(value)
+    except UserError:
+        raise
     except (TypeError, ValueError, OverflowError):
         pass
     raise UserError(f"{name} must be {kind.__name__}, got {value!r}")
@@ -282,39 +287,53 @@ def check_config(config: Config) -> None:
     Raises:
         UserError: One sentence that names the value and what would do.
     """
-    positive = {
-        "steps": config.run.steps,
-        "env.copies": config.env.copies,
-        "agent.n_steps": config.agent.n_steps,
-        "agent.batch_size": config.agent.batch_size,
-        "agent.n_epochs": config.agent.n_epochs,
-        "clips.length": config.clips.length,
-        "query.candidates": config.query.candidates,
-        "reward.members": config.reward.members,
-        "reward.batch_size": config.reward.batch_size,
-        "run.checkpoint_every": config.run.checkpoint_every,
-        "run.evaluation_episodes": config.run.evaluation_episodes,
-    }
-    if not config.run.true_reward:
-        positive["labels"] = config.labels.budget
-    for name, value in positive.items():
-        if value <= 0:
-            raise UserError(f"{name} must be at least 1, got {value}")
-    if config.run.seed < 0:
-        raise UserError(f"seed must be 0 or more, got {config.run.seed}")
+    asks = not config.run.true_reward
+    agent, reward, inf = config.agent, config.reward, float("inf")
+    for name, value, low, high in (
+        ("steps", config.run.steps, 1, inf),
+        ("labels", config.labels.budget, 1 if asks else -inf, inf),
+        ("seed", config.run.seed, 0, inf),
+        ("run.checkpoint_every", config.run.checkpoint_every, 1, inf),
+        ("run.evaluation_episodes", config.run.evaluation_episodes, 1, inf),
+        ("env.copies", config.env.copies, 1, inf),
+        ("agent.n_steps", agent.n_steps, 1, inf),
+        ("agent.batch_size", agent.batch_size, 2, inf),
+        ("agent.n_epochs", agent.n_epochs, 1, inf),
+        ("agent.learning_rate", agent.learning_rate, 0, 1),
+        ("agent.gamma", agent.gamma, 0, 1),
+        ("agent.gae_lambda", agent.gae_lambda, 0, 1),
+        ("agent.clip_range", agent.clip_range, 0, 10),
+        ("agent.ent_coef", agent.ent_coef, 0, inf),
+        ("agent.vf_coef", agent.vf_coef, 0, inf),
+        ("agent.max_grad_norm", agent.max_grad_norm, 0, inf),
+        ("agent.log_std_init", agent.log_std_init, -10, 10),
+        *((f"agent.net_arch[{i}]", width, 1, inf) for i, width in enumerate(agent.net_arch)),
+        ("clips.length", config.clips.length, 1, inf),
+        ("clips.capacity", config.clips.capacity, 2, inf),
+        ("query.candidates", config.query.candidates, 1, inf),
+        ("query.batch", config.query.batch, 0, inf),
+        ("labels.initial", config.labels.initial, 0, 1),
+        ("labels.until", config.labels.until, 1e-3, 1),
+        ("labels.decay", config.labels.decay, 0, inf),
+        ("reward.members", reward.members, 1, inf),
+        *((f"reward.hidden[{i}]", width, 1, inf) for i, width in enumerate(reward.hidden)),
+        ("reward.learning_rate", reward.learning_rate, 0, 1),
+        ("reward.batch_size", reward.batch_size, 1, inf),
+        ("reward.first_fit_steps", reward.first_fit_steps, 1, inf),
+        ("reward.refit_steps", reward.refit_steps, 1, inf),
+        ("reward.error_rate", reward.error_rate, 1e-3, 0.999),
+        ("reward.reference_steps", reward.reference_steps, 2, inf),
+    ):
+        if not low <= value <= high:  # not so for NaN either
+            bounds = f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"
+            raise UserError(f"{name} must be {bounds}, got {value}")
     for name, word, allowed in (
         ("env.termination", config.env.termination, ["refuse", "ignore", "allow"]),
         ("labels.labeller", config.labels.labeller, ["oracle", "none"]),
     ):
         if word not in allowed:
             raise UserError(f"unknown {name} '{word}': {nearest(word, allowed)}")
-    for name, share in (
-        ("labels.initial", config.labels.initial),
-        ("labels.until", config.labels.until),
-    ):
-        if not 0 < share <= 1:
-            raise UserError(f"{name} must be above 0 and at most 1, got {share}")
-    if config.run.true_reward:
+    if not asks:
         return
     if config.agent.n_steps < config.clips.length:
         raise UserError(

@@ -10,7 +10,7 @@ from prefrl.agent.envs import make_env
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
 from prefrl.errors import UserError
-from prefrl.labellers.oracle import load_score
+from prefrl.labellers.oracle import checked_scores, load_score
 from prefrl.loop import correlation
 from prefrl.run import Run
 
@@ -61,7 +61,7 @@ def roll_out(run: Run, episodes: int) -> list[Episode]:
             batch = envs[: episodes - first]
             for clip, info in _act(run, batch, SEED + first):
                 learned = None if run.config.run.true_reward else run.ensemble.rewards(clip.inputs)
-                scores = None if score is None else np.asarray(score(clip), float)
+                scores = None if score is None else checked_scores(score, clip)
                 done.append(Episode(clip, info, learned, scores))
     finally:
         for env in envs:

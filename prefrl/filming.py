@@ -31,8 +31,8 @@ def video(run: str | Path | Run, out: str | Path | None = None, *, seconds: floa
         UserError: There is no such run, nothing can be drawn, or the file cannot be written.
     """
     run = run if isinstance(run, Run) else Run(run)
-    if seconds <= 0:
-        raise UserError(f"seconds must be above 0, got {seconds:g}")
+    if not 0 < seconds <= 600:
+        raise UserError(f"seconds must be above 0 and at most 600, got {seconds:g}")
     path = Path(out) if out else run.path / "videos" / f"{run.checkpoint().name}.mp4"
     frames, fps = film(run, run.policy.predict, seconds)
     write_mp4(path, frames, fps)

@@ -88,6 +88,7 @@ class PreferenceLoop(BaseCallback):
         self._reference_steps = reference_steps
         self._data = LabelledClips(store, members=ensemble.members, seed=seed)
         self._new_labels = 0
+        self._diverged = False
         self._rng = rng or np.random.default_rng(seed)
         self._stopwatch = stopwatch or Stopwatch()
 
@@ -110,7 +111,7 @@ class PreferenceLoop(BaseCallback):
         """Choose the pairs that are due: `(n, 2)` indices into the recorder's buffer."""
         # Before this step: a resumed run finds what it asked at this step in the store already,
         # and has to come by it again to be the same run.
-        asked = self.store.count_asked(step - 1)
+        asked = self.store.count_asked(None if self._diverged else step - 1)
         due = self.schedule.due(step) - asked
         fresh = len(self.recorder.buffer.fresh())
         if asked == 0:
@@ -145,7 +146,7 @@ class PreferenceLoop(BaseCallback):
         """Fit the reward if enough labels are new, and bring its output to scale."""
         self._new_labels += self._data.update(step)
         enough = max(1, REFIT_GROWTH * (len(self._data) - self._new_labels))
-        if self._new_labels < enough or not self._data.trainable:
+        if self._new_labels < enough or not self._data.trainable or not len(self.recorder.buffer):
             return
         first = not self.ensemble.fitted
         report = self._fitter.fit(self._data, self._fit_steps[0 if first else 1])
@@ -172,8 +173,16 @@ class PreferenceLoop(BaseCallback):
         """What the loop remembers beside its parts and the store, in plain values."""
         return {"metrics": self.metrics, "new_labels": self._new_labels}
 
-    def load_state_dict(self, state: dict, step: int) -> None:
-        """Restore what `state_dict` gave at the agent's step `step`."""
+    def load_state_dict(self, state: dict, step: int, *, exact: bool = True) -> None:
+        """Restore what `state_dict` gave at the agent's step `step`.
+
+        Args:
+            state: What to restore.
+            step: The agent's step then.
+            exact: Whether the run will come by the same clips again. If not, all that was asked
+                in the meantime counts towards the budget at once.
+        """
+        self._diverged = not exact
         self._data.update(step)
         self._new_labels = state["new_labels"]
         nan = float("nan")

@@ -32,7 +32,10 @@ def report(run: str | Path | Run) -> Path:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     run = run if isinstance(run, Run) else Run(run)
-    rows = read_metrics(run.path / "metrics.csv")
+    try:
+        rows = read_metrics(run.path / "metrics.csv")
+    except (ValueError, TypeError):
+        raise UserError(f"'{run.path / 'metrics.csv'}' is damaged: it holds no numbers") from None
     if not rows:
         raise UserError(f"'{run.path}' has no metrics yet: its first rollout is not finished")
     data = {key: np.array([row[key] for row in rows]) for key in rows[0]}

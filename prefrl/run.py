@@ -56,12 +56,13 @@ class Run:
         self.path = Path(path)
         try:
             self.record: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-            layout = self.record["format"]
+            layout = int(self.record["format"])
+            self.record.setdefault("result", None)
         except FileNotFoundError:
             raise UserError(
                 f"'{path}' is not a run folder: it has no run.json; `prefrl train` makes one"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"'{path}' is not a run folder: its run.json cannot be read") from None
         if layout > FORMAT:
             raise UserError(

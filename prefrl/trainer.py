@@ -151,6 +151,12 @@ def check_inputs(config: Config) -> Clip:
         )
     teacher(config.labels.teacher)
     check_agent(config.agent, config.env.copies)
+    limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
+    if limit is not None and limit < config.clips.length and not config.run.true_reward:
+        raise UserError(
+            f"{config.env.id} has episodes of {limit} steps, shorter than one clip of "
+            f"{config.clips.length}: use a preset with a smaller clips.length"
+        )
     sample = probe(config.env, config.clips.length)
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)
@@ -166,7 +172,7 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
     path = Path(config.labels.source)
     if not path.is_file():
         raise UserError(f"labels to start from: '{path}' does not exist")
-    source = LabelStore(path)
+    source = LabelStore(path, read_only=True)
     try:
         labels = source.labels()
         if not labels:
@@ -215,14 +221,16 @@ class _Training:
             self._store = LabelStore(run.label_file)
             if not checkpoint:
                 self._prepare_store(self._store)
-        if checkpoint and not self._stack.load(checkpoint):
+        exact = self._stack.load(checkpoint) if checkpoint else True
+        if not exact:
             panel.say(
                 f"{config.env.id} keeps a state that cannot be saved: its episodes start anew, "
                 f"so this run differs from one that was never stopped"
             )
         self._loop = self._make_loop()
         if self._loop and checkpoint:
-            self._loop.load_state_dict(saved["loop"], self._stack.model.num_timesteps)
+            step = self._stack.model.num_timesteps
+            self._loop.load_state_dict(saved["loop"], step, exact=exact)
         members = 0 if config.run.true_reward else config.reward.members
         log = MetricsLog(run.path, members, self._stack.model.num_timesteps)
         self._keeper = RunKeeper(
@@ -239,6 +247,11 @@ class _Training:
         try:
             if remaining > 0:
                 model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+            if self._stack.ensemble and not self._stack.ensemble.fitted:
+                raise RunFailed(
+                    f"nothing was learned: no label arrived in {model.num_timesteps} steps; "
+                    f"train for more steps, with fewer labels or shorter clips"
+                )
             self._run.finish(self._result())
         finally:
             self._keeper.close()
@@ -250,7 +263,7 @@ class _Training:
         config = self._run.config
         store.note(environment=config.env.id)
         if config.labels.source and not store.count_answered(0):
-            source = LabelStore(config.labels.source)
+            source = LabelStore(config.labels.source, read_only=True)
             store.take_over(source)
             source.close()
 

@@ -1,6 +1,8 @@
 """Every command as a user calls it: what it prints, what it leaves, how it ends."""
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -243,6 +245,74 @@ def test_labels_from_an_empty_store(tmp_path, capsys):
     assert "'empty.db' has none" in error
 
 
+def test_labels_from_a_foreign_file_leaves_it_alone(tmp_path, capsys):
+    with contextlib.closing(sqlite3.connect("foreign.db")) as db:
+        db.execute("CREATE TABLE mine (x)")
+    before = Path("foreign.db").read_bytes()
+    error = refused(capsys, "train", "prefrl/PointMass-v0", "--labels-from", "foreign.db")
+    assert "'foreign.db' is not a label store" in error
+    assert Path("foreign.db").read_bytes() == before
+
+
+OWN = """
+import gymnasium as gym
+from envs.point_mass import PointMassEnv
+class Own(PointMassEnv):
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+        {init}
+    def step(self, action):
+        self.steps += 1
+        o, r, te, tr, i = super().step(action)
+        {step}
+        return o, r, te, tr, i
+gym.register(id=__name__ + "-v0", entry_point=Own, max_episode_steps={limit})
+"""
+
+
+@pytest.mark.parametrize(
+    ("init", "step", "limit", "message"),
+    [
+        ("raise OSError('no licence')", "", 60, "cannot be made: OSError: no licence"),
+        ("", "raise ValueError('exploded')", 60, "under random actions: ValueError: exploded"),
+        ("", "o = o * float('nan')", 60, "observations that are not finite"),
+        ("", "", 10, "episodes of 10 steps, shorter than one clip of 15"),
+        ("self.action_space = gym.spaces.Discrete(3, start=1)", "action = 0", 60, "start at 0"),
+        ("self.action_space = gym.spaces.Box(-float('inf'), 1)", "", 60, "unbounded actions"),
+        ("def", "", 60, "cannot import 'own': SyntaxError"),
+    ],
+)
+def test_bad_own_environment(tmp_path, capsys, monkeypatch, init, step, limit, message):
+    text = OWN.format(init=init or "pass", step=step or "pass", limit=limit)
+    module = f"own{abs(hash(text))}"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    error = refused(capsys, "train", f"{module}:{module}-v0", "--preset", "prefrl/PointMass-v0")
+    assert message.replace("own", module) in error
+
+
+@pytest.mark.parametrize(
+    ("step", "oracle", "message"),
+    [
+        ("if self.steps > 400: raise ValueError('late')", "", "failed in a step: ValueError: late"),
+        ("", "return clip.observations[:, 0] / (clip.step == 0)", "not finite"),
+        ("", "return clip.observations[:, 0] if clip.step == 0 else late", "NameError"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value:RuntimeWarning")
+def test_failure_while_running_is_a_sentence(tmp_path, capsys, step, oracle, message):
+    text = OWN.format(init="pass", step=step or "pass", limit=60)
+    module = f"own{abs(hash(text))}"
+    (tmp_path / f"{module}.py").write_text(text)
+    (tmp_path / "late.py").write_text(f"def score(clip):\n    {oracle}\n")
+    arguments = ["train", f"{module}:{module}-v0", "--preset", "prefrl/PointMass-v0", "--quiet"]
+    assert main([*arguments, *(["--oracle", "late.py:score"] if oracle else [])]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
 def test_run_of_a_newer_version(tmp_path, capsys):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "run.json").write_text('{"format": 99}')
@@ -254,7 +324,7 @@ def test_run_of_a_newer_version(tmp_path, capsys):
 def test_bad_numbers_for_a_finished_run(point_mass_run, capsys):
     run = str(point_mass_run.path)
     assert "episodes must be at least 1" in refused(capsys, "evaluate", run, "--episodes", "0")
-    assert "seconds must be above 0" in refused(capsys, "video", run, "--seconds", "0")
+    assert "seconds must be above 0" in refused(capsys, "video", run, "--seconds", "nan")
     assert "cannot write '/proc/x.mp4'" in refused(
         capsys, "video", run, "/proc/x.mp4", "--seconds", "0.2"
     )

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl.clips.clip import ClipBuffer
-from prefrl.queries.rules import RULES, disagreement
+from prefrl.queries.rules import RULES, Share, disagreement
 from prefrl.queries.sampler import _spread, candidate_pairs, ensemble_sums, select_pairs
 from prefrl.queries.schedule import LabelSchedule
 from prefrl.reward.ensemble import RewardEnsemble
@@ -83,6 +83,28 @@ def test_disagreement_takes_the_most_disputed_candidates():
 
     assert variance(pairs[:1])[0] == pytest.approx(variance(candidates).max(), rel=1e-4)
     assert variance(pairs).mean() > np.quantile(variance(candidates), 0.9)
+
+
+def test_a_diverse_share_passes_over_copies_of_the_most_disputed_pair():
+    buffer, ensemble = filled_buffer(120), fitted_ensemble()
+    pairs = candidate_pairs(np.arange(120), 2000, np.random.default_rng(0))
+    members = ensemble.preferences(buffer.inputs(pairs[:, 0]), buffer.inputs(pairs[:, 1]))
+    left, right = pairs[members.var(axis=0).argmax()]
+    noise = np.random.default_rng(1).normal(size=(40, 6, 3)) * 1e-3
+    observations = buffer.arrays["observations"]
+    observations[:20] = observations[left] + noise[:20]
+    observations[20:40] = observations[right] + noise[20:]
+    buffer.arrays["actions"][:20] = buffer.arrays["actions"][left]
+    buffer.arrays["actions"][20:40] = buffer.arrays["actions"][right]
+
+    def copies(diverse):
+        rule = (Share(1.0, disagreement, diverse=diverse),)
+        rng = np.random.default_rng(2)
+        chosen = select_pairs(buffer, ensemble, rule, 8, candidates=100, rng=rng)
+        return int((np.minimum(chosen // 20, 2).sum(axis=1) == 1).sum())
+
+    assert copies(diverse=False) == 8
+    assert copies(diverse=True) <= 2
 
 
 def test_hybrid_is_half_disputed():

@@ -126,14 +126,17 @@ def test_environment_without_a_state_restarts_and_says_so(tmp_path, capsys):
         "    def step(self, action): return self.inside.step(action)\n"
         "gym.register(id='Opaque-v0', entry_point=Opaque, max_episode_steps=60)\n"
     )
-    run = prefrl.train(
-        "opaque:Opaque-v0", preset="prefrl/PointMass-v0", out="run", labels=12, steps=3840
-    )
+    preset = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
+    (tmp_path / "often.yaml").write_text(preset.replace("run:", "run:\n  checkpoint_every: 960"))
+    run = prefrl.train("opaque:Opaque-v0", preset="often.yaml", out="run", labels=12, steps=3840)
     record = json.loads((run.path / "run.json").read_text()) | {"result": None}
     (run.path / "run.json").write_text(json.dumps(record))
+    latest, _ = list_checkpoints(run.checkpoints)
+    shutil.rmtree(latest)
     capsys.readouterr()
-    prefrl.resume("run")
+    resumed = prefrl.resume("run")
     assert "its episodes start anew" in " ".join(capsys.readouterr().err.split())
+    assert resumed.record["result"]["labels_answered"] == 12, "the budget holds all the same"
 
 
 # ---- checkpoints

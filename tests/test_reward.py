@@ -161,6 +161,12 @@ def test_changed_and_withdrawn_answers(store, make_clip):
     assert data.preferences[0] == 0.0
     assert not data.weights[1].any()
     assert not data.held_out[1].any()
+    store.answer(second, "left", labeller="me", seconds=0, step=6)
+    data.update(10)
+    rebuilt = LabelledClips(store, members=3, seed=0)
+    rebuilt.update(10)
+    np.testing.assert_array_equal(data.weights, rebuilt.weights)
+    assert (data.weights[1].astype(bool) ^ data.held_out[1]).all()
 
 
 # ---- the fit

@@ -65,7 +65,7 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
         _import_module(module, env_id)
     try:
         spec = gym.spec(name)
-    except (gym.error.Error, ModuleNotFoundError):
+    except (gym.error.Error, ImportError):
         known = [str(key) for key in gym.registry]
         raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}") from None
     if spec.max_episode_steps is None:
@@ -80,8 +80,10 @@ def _import_module(module: str, env_id: str) -> None:
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: a user's module lies beside them
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        raise UserError(f"environment '{env_id}': cannot import '{module}': {error}") from None
+    except Exception as error:  # the user's own code may fail in any way
+        raise UserError(
+            f"environment '{env_id}': cannot import '{module}': {_sentence(error)}"
+        ) from None
     finally:
         sys.path.pop(0)
 
@@ -103,6 +105,8 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
         raise UserError(f"{config.id} needs another package: {error}") from None
     except TypeError as error:
         raise UserError(f"{config.id} does not take these arguments: {error}") from None
+    except Exception as error:  # the user's own code may fail in any way
+        raise UserError(f"{config.id} cannot be made: {_sentence(error)}") from None
     return env if config.termination == "allow" else FixedHorizon(env, config.termination)
 
 
@@ -113,7 +117,7 @@ def _parameters(spec: gym.envs.registration.EnvSpec) -> set[str]:
         module, _, name = entry.partition(":")
         try:
             entry = getattr(importlib.import_module(module), name)
-        except ImportError:
+        except (ImportError, AttributeError):
             return set()
     return set(inspect.signature(entry).parameters) if entry else set()
 
@@ -133,12 +137,18 @@ class TimedVecEnv(DummyVecEnv):
 
     def __init__(self, config: EnvConfig, *, copies: int, seed: int, stopwatch: Stopwatch) -> None:
         super().__init__([lambda: Monitor(make_env(config))] * copies)
+        self._id = config.id
         self._stopwatch = stopwatch
         self.seed(seed)
 
     def step_wait(self) -> VecEnvStepReturn:
-        with self._stopwatch.stage("simulate"):
-            return super().step_wait()
+        try:
+            with self._stopwatch.stage("simulate"):
+                return super().step_wait()
+        except RunFailed:
+            raise
+        except Exception as error:  # the user's own code may fail in any way
+            raise RunFailed(f"{self._id} failed in a step: {_sentence(error)}") from error
 
 
 def probe(config: EnvConfig, length: int) -> Clip:
@@ -151,10 +161,13 @@ def probe(config: EnvConfig, length: int) -> Clip:
     try:
         check_spaces(config.id, env)
         inner = env.env if isinstance(env, FixedHorizon) else env
-        if config.termination != "refuse":
-            return _act(inner, length, length)[0]
-        clip, ended = _act(inner, length, max(PROBE_STEPS, length))
-        if ended:
+        try:
+            clip, ended = _act(inner, length, max(PROBE_STEPS, length))
+        except Exception as error:  # the user's own code may fail in any way
+            raise UserError(f"{config.id} fails under random actions: {_sentence(error)}") from None
+        if not np.isfinite(clip.observations).all():
+            raise UserError(f"{config.id} gives observations that are not finite numbers")
+        if ended and config.termination == "refuse":
             raise UserError(
                 f"{config.id} ends episodes early (after {ended} random steps), which tells the "
                 f"agent about the task without any label: choose an environment with a fixed "
@@ -177,10 +190,18 @@ def check_spaces(env_id: str, env: gym.Env) -> None:
             f"{env_id} has observations {_short(observation)}: only flat Box observations are "
             f"supported; gymnasium.wrappers.FlattenObservation makes them"
         )
+    if isinstance(action, spaces.Discrete) and action.start != 0:
+        raise UserError(f"{env_id} counts its actions from {action.start}: they must start at 0")
+    if isinstance(action, spaces.Box) and not action.is_bounded():
+        raise UserError(f"{env_id} has unbounded actions: give its Box finite bounds")
     if not isinstance(action, spaces.Box | spaces.Discrete):
         raise UserError(
             f"{env_id} has actions {_short(action)}: only Box and Discrete are supported"
         )
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _short(space: spaces.Space) -> str:

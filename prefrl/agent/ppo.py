@@ -8,6 +8,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from prefrl.config import AgentConfig
 from prefrl.errors import UserError, nearest
 
+ACTIVATIONS = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU"]
+
 
 class PatientPPO(PPO):
     """PPO that collects rollouts but does not update its policy until it has a reward.
@@ -39,10 +41,9 @@ def check_agent(config: AgentConfig, copies: int) -> None:
         raise UserError(
             f"agent.batch_size must divide one rollout of {rollout} steps, got {config.batch_size}"
         )
-    if not isinstance(getattr(torch.nn, config.activation, None), type):
-        known = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU"]
+    if config.activation not in ACTIVATIONS:
         raise UserError(
-            f"unknown activation '{config.activation}': {nearest(config.activation, known)}"
+            f"unknown activation '{config.activation}': {nearest(config.activation, ACTIVATIONS)}"
         )
 
 

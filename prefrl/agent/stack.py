@@ -107,7 +107,7 @@ class Stack:
         """
         with np.load(folder / "arrays.npz", allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-        observations = self.normalise.reset()
+        self.normalise.reset()
         exact = all(f"env/{i}/state" in arrays for i in range(len(self.envs.envs)))
         if exact:
             for i, env in enumerate(self.envs.envs):
@@ -125,7 +125,8 @@ class Stack:
         if exact:
             self.normalise.returns = arrays["normalise/returns"]
         else:
-            self.model._last_obs = observations
+            raw = self.normalise.old_obs
+            self.model._last_obs = self.normalise.normalize_obs(raw)
             self.model._last_episode_starts = np.ones(self.envs.num_envs, bool)
         if self.recorder and self.rewarded and self.ensemble and self.fitter:
             self.recorder.allocate(tuple(str(k) for k in arrays["recorder/info_keys"]))

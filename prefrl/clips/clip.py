@@ -26,7 +26,7 @@ def numbers(info: Mapping[str, Any]) -> dict[str, float]:
     return {
         key: float(value)
         for key, value in info.items()
-        if isinstance(value, kinds) and not key.startswith("TimeLimit")
+        if isinstance(value, kinds) and isinstance(key, str) and not key.startswith("TimeLimit")
     }
 
 

@@ -13,6 +13,7 @@ synchronously, so that a benchmark is a pure function of its seed.
 """
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,15 +87,23 @@ class Oracle:
         Raises:
             RunFailed: The score is not a finite number for each step.
         """
-        returns = [float(np.sum(_checked(self._score, clip))) for clip in (left, right)]
+        returns = [float(np.sum(checked_scores(self._score, clip))) for clip in (left, right)]
         flip = rng.random() < self._teacher.mistake
         if returns[0] == returns[1]:
             return "equal"
         return "left" if (returns[0] > returns[1]) != flip else "right"
 
 
-def _checked(score: Score, clip: Clip) -> np.ndarray:
-    values = np.asarray(score(clip), np.float64)
+def checked_scores(score: Score, clip: Clip) -> np.ndarray:
+    """Scores `(T,)` of a clip's steps.
+
+    Raises:
+        RunFailed: The function fails, or gives anything but a finite number for each step.
+    """
+    try:
+        values = np.asarray(score(clip), np.float64)
+    except Exception as error:  # the user's own code may fail in any way
+        raise RunFailed(f"the oracle fails on a clip: {type(error).__name__}: {error}") from error
     if values.shape != (len(clip),):
         raise RunFailed(
             f"the oracle's score must have shape ({len(clip)},), one number a step, "
@@ -136,9 +145,10 @@ def load_score(spec: str, sample: Clip | None = None) -> Score:
     if module_spec is None or module_spec.loader is None:
         raise UserError(f"oracle file '{file}' is not a Python file")
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # dataclasses look themselves up there
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"oracle file '{file}' fails to import: {type(error).__name__}: {error}"
         ) from None
@@ -149,11 +159,7 @@ def load_score(spec: str, sample: Clip | None = None) -> Score:
     score: Score = getattr(module, name)
     if sample is not None:
         try:
-            _checked(score, sample)
+            checked_scores(score, sample)
         except RunFailed as error:
             raise UserError(str(error)) from None
-        except Exception as error:
-            raise UserError(
-                f"oracle '{spec}' fails on a clip: {type(error).__name__}: {error}"
-            ) from None
     return score

@@ -110,34 +110,44 @@ class LabelStore:
 
     Args:
         path: The file; made if it does not exist.
+        read_only: Make no file and no table. (SQLite's own read-only mode would leave its
+            working files behind.)
 
     Raises:
         UserError: The file is not a label store, or is of a newer version.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
+        place = f"{self.path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
         try:
-            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db = sqlite3.connect(place, isolation_level=None, timeout=30, uri=True)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                with self.transaction():
-                    for statement in _statements(_SCHEMA):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {VERSION}")
+            if not read_only:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+                if version == 0:
+                    self._create()
         except sqlite3.DatabaseError as error:
             if "disk" in str(error) or "full" in str(error):
                 raise
             raise UserError(f"'{path}' is not a label store: {error}") from None
+        if version == 0 and read_only:
+            self._db.close()
+            raise UserError(f"'{path}' is not a label store: it has no labels' tables")
         if version > VERSION:
             self._db.close()
             raise UserError(
                 f"'{path}' has label store version {version}, this prefrl reads up to "
                 f"{VERSION}: upgrade prefrl"
             )
+
+    def _create(self) -> None:
+        with self.transaction():
+            for statement in _statements(_SCHEMA):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         """Let go of the file; everything in it is already on disk."""

@@ -66,9 +66,10 @@ def select_pairs(
 
 
 def candidate_pairs(fresh: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """At least `min(n, all)` different pairs of different clips, sides random: `(m, 2)`.
+    """At most `n` different pairs of different clips, sides random: `(m, 2)`.
 
-    The first `len(fresh) // 2` pairs share no clip.
+    Pairs drawn twice are dropped, so `m` is smaller than `n` where few clips are fresh. The
+    first `len(fresh) // 2` pairs share no clip.
 
     Args:
         fresh: `(k,)` indices of clips, at least two.

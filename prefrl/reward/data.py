@@ -27,6 +27,8 @@ class LabelledClips:
         self._rows: dict[int, int] = {}
         self._held_out: dict[int, np.ndarray] = {}
         self._inputs: np.ndarray | None = None
+        self._drawn_weights = np.zeros((0, members), np.float32)
+        self._drawn_held_out = np.zeros((0, members), bool)
         self.preferences = np.zeros(0, np.float32)
         """`(n,)` preference for the left clip: 1, 0 or ½."""
         self.weights = np.zeros((0, members), np.float32)
@@ -58,13 +60,13 @@ class LabelledClips:
         new = [label for label in labels if label.query.id not in self._rows]
         for label in new:
             self._append(label)
-        standing = {label.query.id: label.preference for label in labels}
-        for query, row in self._rows.items():
-            if query in standing:
-                self.preferences[row] = standing[query]
-            else:
-                self.weights[row] = 0
-                self.held_out[row] = False
+        stands = np.zeros((len(self), 1), bool)
+        for label in labels:
+            row = self._rows[label.query.id]
+            self.preferences[row] = label.preference
+            stands[row] = True
+        self.weights = self._drawn_weights * stands
+        self.held_out = self._drawn_held_out & stands
         return len(new)
 
     def _append(self, label: Label) -> None:
@@ -77,7 +79,9 @@ class LabelledClips:
             self._inputs = np.concatenate([self._inputs, np.zeros_like(self._inputs)])
         self._inputs[row] = pair
         drawn = bootstrap_weights(self._seed, label.query.id, self._members)
-        drawn[~self.weights.any(axis=0)] = 1  # every member trains on something from the start
+        drawn[~self._drawn_weights.any(axis=0)] = (
+            1  # every member trains on something from the start
+        )
         fate = self._fate(clips, drawn == 0)
         usable = np.logical_and(*fate) | ~np.logical_or(*fate)
         held_out = fate[0] & usable
@@ -85,8 +89,8 @@ class LabelledClips:
         weights = np.where(usable & ~held_out, np.maximum(drawn, 1), 0)
         self._rows[label.query.id] = row
         self.preferences = np.append(self.preferences, np.float32(label.preference))
-        self.weights = np.vstack([self.weights, weights.astype(np.float32)])
-        self.held_out = np.vstack([self.held_out, held_out])
+        self._drawn_weights = np.vstack([self._drawn_weights, weights.astype(np.float32)])
+        self._drawn_held_out = np.vstack([self._drawn_held_out, held_out])
 
     def _fate(self, clips: list[int], drawn: np.ndarray) -> list[np.ndarray]:
         """Whether each clip is held out, `(members,)`: as first met, else as its partner."""
