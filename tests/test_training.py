@@ -205,7 +205,7 @@ def test_info_of_any_kind_is_survived(tmp_path):
         "        Odd.n += 1\n"
         "        o, r, te, tr, i = super().step(action)\n"
         "        i |= {'flag': True, 'word': 'x', 'list': [1], 'array': np.ones(2)}\n"
-        "        i['changes'] = 1.0 if Odd.n % 7 else None\n"
+        "        i['changes'] = 1.0 if Odd.n % 11 else None\n"
         "        return o, r, te, tr, i if Odd.n % 5 else {}\n"
         "gym.register(id='Odd-v0', entry_point=Odd, max_episode_steps=60)\n"
     )

@@ -10,7 +10,8 @@ still the environment's::
 Clips never cross a reset and never alias the rollout's memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -40,7 +41,14 @@ def input_dims(observation_space: spaces.Space, action_space: spaces.Space) -> t
     return int(np.prod(observation_space.shape)), act_dim
 
 
-_NAN = float("nan")
+def _info_rows(infos: Sequence[dict[str, Any]], keys: tuple[str, ...]) -> np.ndarray:
+    """`(n_envs, n_keys)`: the numbers in each environment's info, NaN where one is missing."""
+    nan = float("nan")
+    try:  # nearly always right, and on the path of every step
+        return np.array([[info.get(key, nan) for key in keys] for info in infos], float)
+    except (TypeError, ValueError):
+        found = [numbers(info) for info in infos]
+        return np.array([[values.get(key, nan) for key in keys] for values in found])
 
 
 class ClipRecorder(VecEnvWrapper):
@@ -129,8 +137,7 @@ class ClipRecorder(VecEnvWrapper):
         rollout["dones"][row] = dones
         keys = self.buffer.info_keys
         if keys:
-            values = [numbers(info) for info in infos]
-            rollout["infos"][row] = [[value.get(k, _NAN) for k in keys] for value in values]
+            rollout["infos"][row] = _info_rows(infos, keys)
         self.steps += self.num_envs
         self._remember(np.asarray(observations))
         self._row += 1
