@@ -103,7 +103,7 @@ def test_a_diverse_share_passes_over_copies_of_the_most_disputed_pair():
         chosen = select_pairs(buffer, ensemble, rule, 8, candidates=100, rng=rng)
         return int((np.minimum(chosen // 12, 2).sum(axis=1) == 1).sum())
 
-    assert copies(diverse=False) >= 6
+    assert copies(diverse=False) >= 5
     assert copies(diverse=True) <= 2
 
 
