@@ -4,6 +4,7 @@ import errno
 import json
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,8 @@ def train(
     sample = check_inputs(config)
     if config.labels.source:
         check_source(config, sample.inputs.shape)
-    run = Run.create(
-        Path(out) if out is not None else default_folder(env_id, config.run.seed), config
-    )
+    folder = Path(out) if out is not None else default_folder(env_id, config.run.seed)
+    run = Run.create(folder, _with_absolute_paths(config))
     _train(run, None, quiet=quiet)
     return run
 
@@ -137,6 +137,16 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
             check_source(run.config, sample.inputs.shape)
         _train(run, checkpoint, quiet=quiet)
     return run
+
+
+def _with_absolute_paths(config: Config) -> Config:
+    """The same configuration, good from any working folder, as a later resume may need."""
+    labels = config.labels
+    if labels.oracle:
+        labels = replace(labels, oracle=str(Path(labels.oracle).absolute()))
+    if labels.source:
+        labels = replace(labels, source=str(Path(labels.source).absolute()))
+    return replace(config, labels=labels)
 
 
 def check_inputs(config: Config) -> Clip:
