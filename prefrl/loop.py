@@ -76,7 +76,7 @@ class PreferenceLoop(BaseCallback):
         self.ensemble = ensemble
         self.store = store
         self.schedule = schedule
-        self.metrics: dict[str, float] = {}
+        self.metrics: dict[str, float] = {"query/asked": 0, "label/answered": 0}
         """Latest values, by the keys of `prefrl.metrics`."""
         self._labeller = labeller
         self._rule: Sequence[Share] = RULES[rule]
@@ -88,6 +88,7 @@ class PreferenceLoop(BaseCallback):
         self._reference_steps = reference_steps
         self._data = LabelledClips(store, members=ensemble.members, seed=seed)
         self._new_labels = 0
+        self._latest_answer = 0
         self._diverged = False
         self._rng = rng or np.random.default_rng(seed)
         self._stopwatch = stopwatch or Stopwatch()
@@ -140,11 +141,14 @@ class PreferenceLoop(BaseCallback):
             self.metrics["query/clip_age"] = float(age)
         self._labeller(self.store, step)
         self.metrics["query/asked"] = self.store.count_asked(step)
-        self.metrics["label/answered"] = self.store.count_answered(step)
 
     def fit(self, step: int) -> None:
         """Fit the reward if enough labels are new, and bring its output to scale."""
-        self._new_labels += self._data.update(step)
+        latest = self.store.latest_answer(step)
+        if latest != self._latest_answer:
+            self._latest_answer = latest
+            self._new_labels += self._data.update(step)
+            self.metrics["label/answered"] = self.store.count_answered(step)
         enough = max(1, REFIT_GROWTH * (len(self._data) - self._new_labels))
         if self._new_labels < enough or not self._data.trainable or not len(self.recorder.buffer):
             return
@@ -184,6 +188,7 @@ class PreferenceLoop(BaseCallback):
         """
         self._diverged = not exact
         self._data.update(step)
+        self._latest_answer = self.store.latest_answer(step)
         self._new_labels = state["new_labels"]
         nan = float("nan")
         self.metrics.update({k: nan if v is None else v for k, v in state["metrics"].items()})

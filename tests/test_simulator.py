@@ -64,6 +64,22 @@ def test_restored_environment_goes_on_bit_for_bit(env_id):
     second.close()
 
 
+@pytest.mark.parametrize("at", [1, 4, 9, 16, 25])
+def test_contacts_before_and_after_do_not_matter(at):
+    """Saved in the air or on the ground, restored where another such thing happened."""
+    route_mujoco_warnings()
+    first, second = gym.make("HalfCheetah-v5"), gym.make("HalfCheetah-v5")
+    for away in (0, 3, 10, 30):
+        first.reset(seed=at)
+        second.reset(seed=away)
+        act(first, at, np.random.default_rng(at))
+        act(second, away, np.random.default_rng(away))
+        restore(second, snapshot(first))
+        assert act(first, 9, np.random.default_rng(2)) == act(second, 9, np.random.default_rng(2))
+    first.close()
+    second.close()
+
+
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "Pendulum-v1"])
 def test_written_state_is_read_back(env_id):
     route_mujoco_warnings()

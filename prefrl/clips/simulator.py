@@ -144,16 +144,21 @@ def array_to_generator(words: np.ndarray, generator: np.random.Generator) -> Non
 
 
 def _fixed_arrays(base: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of MjData whose size the model fixes; contacts and constraints are redone."""
-    for name in dir(base.data):
-        if name.startswith(("_", "efc_", "contact", "iefc_", "island_", "dof_island", "map_")):
-            continue
+    """The arrays of MjData whose size the model fixes.
+
+    Those of contacts and constraints change their size with them, and are redone in each step:
+    fresh data, which has no contacts, tells them apart.
+    """
+    import mujoco
+
+    fresh = mujoco.MjData(base.model)
+    for name in dir(fresh):
         try:
-            array = getattr(base.data, name)
+            array = getattr(fresh, name)
         except Exception:  # some attributes exist only for sleeping or island solvers
             continue
-        if isinstance(array, np.ndarray) and array.size and array.flags.writeable:
-            yield name, array
+        if isinstance(array, np.ndarray) and array.size:
+            yield name, getattr(base.data, name)
 
 
 def _layers(env: Any) -> Iterator[Any]:

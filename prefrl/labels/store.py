@@ -295,6 +295,11 @@ class LabelStore:
             "SELECT count(*) FROM standing WHERE ?1 IS NULL OR step <= ?1", (until_step,)
         ).fetchone()[0]
 
+    def latest_answer(self, until_step: int) -> int:
+        """Id of the latest answer given by that step, 0 if none: nothing is new if it stays."""
+        row = self._db.execute("SELECT max(id) FROM answers WHERE step <= ?", (until_step,))
+        return row.fetchone()[0] or 0
+
     def take_over(self, source: "LabelStore") -> int:
         """Copy all labels of another store, as given at step 0; give their number."""
         labels = source.labels()
