@@ -168,7 +168,7 @@ class PreferenceLoop(BaseCallback):
         ):
             for member, value in enumerate(values):
                 self.metrics[f"{key}/{member}"] = float(value)
-        members = self.ensemble.member_rewards(reference)
+        members = self.ensemble.member_rewards(reference[-1024:])
         self.metrics["reward/disagreement"] = float(members.std(axis=0).mean())
         self.metrics["label/equal"] = float((self._data.preferences == 0.5).mean())
         self.metrics["rollout/true_correlation"] = self._true_correlation()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefrl.errors import UserError
-from prefrl.labels.store import PREFERENCE, LabelStore
+from prefrl.labels.store import PREFERENCE, RECENT, LabelStore
 
 
 @pytest.fixture
@@ -28,7 +28,9 @@ def test_answer_round_trip(store, make_clip):
     (label,) = store.labels()
     assert (label.answer, label.preference, label.labeller) == ("right", 0.0, "me")
     assert (label.seconds, label.swapped, label.step, label.query.step) == (1.5, True, 12, 10)
-    again = store.clip(label.query.left_clip)
+    from_disk = LabelStore(store.path)
+    again = from_disk.clip(label.query.left_clip)
+    from_disk.close()
     np.testing.assert_array_equal(again.observations, left.observations)
     np.testing.assert_array_equal(again.states, left.states)
 
@@ -137,6 +139,18 @@ def test_take_over(store, make_clip, tmp_path):
     assert (label.answer, label.labeller, label.preference) == ("skip", "me", None)
     assert target.count_asked() == 0, "taken-over labels cost no budget"
     target.close()
+
+
+def test_clips_in_memory_are_bounded_and_never_outlive_a_rollback(store, make_clip):
+    with pytest.raises(RuntimeError), store.transaction():
+        store.ask(make_clip(1.0), make_clip(2.0), step=1, rule="random")
+        raise RuntimeError
+    with pytest.raises(KeyError, match="no clip 1"):
+        store.clip(1)
+    for i in range(RECENT):
+        store.ask(make_clip(float(i)), make_clip(i + 0.5), step=1, rule="random")
+    assert len(store._recent) == RECENT
+    assert store.clip(1).true_rewards[0] == 0.0
 
 
 def test_not_a_store(tmp_path):

@@ -29,6 +29,9 @@ PREFERENCE = {"left": 1.0, "right": 0.0, "equal": 0.5, "skip": None}
 
 WITHDRAWN = "withdrawn"
 
+RECENT = 256
+"""Clips kept in memory: what was just asked is soon read by labeller and fit."""
+
 _SCHEMA = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE clips (
@@ -119,6 +122,7 @@ class LabelStore:
 
     def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
+        self._recent: dict[int, Clip] = {}
         place = f"{self.path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
         try:
             self._db = sqlite3.connect(place, isolation_level=None, timeout=30, uri=True)
@@ -161,6 +165,7 @@ class LabelStore:
             yield
         except BaseException:
             self._db.execute("ROLLBACK")
+            self._recent.clear()  # it may hold clips that were rolled back
             raise
         self._db.execute("COMMIT")
 
@@ -200,9 +205,16 @@ class LabelStore:
         row = self._db.execute("SELECT id FROM clips WHERE digest = ?", (digest,)).fetchone()
         if row:
             return row[0]
-        return self._insert(
+        clip_id = self._insert(
             "INSERT INTO clips (digest, data) VALUES (?, ?)", (digest, clip.to_bytes())
         )
+        self._remember(clip_id, clip)
+        return clip_id
+
+    def _remember(self, clip_id: int, clip: Clip) -> None:
+        self._recent[clip_id] = clip
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
 
     def _insert(self, statement: str, values: tuple) -> int:
         row = self._db.execute(statement, values).lastrowid
@@ -211,10 +223,14 @@ class LabelStore:
 
     def clip(self, clip_id: int) -> Clip:
         """The clip with that id."""
+        if clip_id in self._recent:
+            return self._recent[clip_id]
         row = self._db.execute("SELECT data FROM clips WHERE id = ?", (clip_id,)).fetchone()
         if row is None:
             raise KeyError(f"no clip {clip_id} in {self.path}")
-        return Clip.from_bytes(row[0])
+        clip = Clip.from_bytes(row[0])
+        self._remember(clip_id, clip)
+        return clip
 
     def answer(
         self,

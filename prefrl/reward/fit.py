@@ -79,7 +79,7 @@ class RewardFitter:
         self._batch_size = batch_size
         self._error_rate = error_rate
         self._rng = rng or np.random.default_rng(0)
-        self._optimiser = torch.optim.Adam(ensemble.parameters(), lr=learning_rate)
+        self._optimiser = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
         self._l2 = np.full(ensemble.members, L2_START)
 
     def fit(self, data: LabelledClips, steps: int) -> FitReport:
