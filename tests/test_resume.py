@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import SMALL, answers_of, assert_same_run, rows_of, weights_of
+from compare import SMALL, answers_of, assert_same_run, rows_of, weights_of
 
 import prefrl
 from prefrl.checkpoint import is_whole, list_checkpoints

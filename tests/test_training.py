@@ -8,7 +8,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from runs import SMALL, answers_of, assert_same_run, rows_of
+from compare import SMALL, answers_of, assert_same_run, rows_of
 from stable_baselines3 import PPO
 
 import prefrl
