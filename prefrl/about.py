@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from prefrl.agent.envs import choose_renderer
+from prefrl.environment import choose_renderer
 
 
 def info() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from prefrl.agent.envs import choose_renderer
+from prefrl.environment import choose_renderer
 from prefrl.errors import UserError
 from prefrl.filming import before_after
 from prefrl.reporting import report

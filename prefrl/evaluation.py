@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from prefrl.agent.envs import make_env
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
+from prefrl.environment import make_env
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import checked_scores, load_score
 from prefrl.loop import correlation

@@ -7,10 +7,10 @@ import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 
-from prefrl.agent.envs import choose_renderer, make_env
 from prefrl.agent.stack import Stack
 from prefrl.clips.render import Renderer, playback
 from prefrl.clock import Stopwatch
+from prefrl.environment import choose_renderer, make_env
 from prefrl.errors import UserError
 from prefrl.evaluation import SEED
 from prefrl.run import Run

@@ -12,13 +12,14 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
-from prefrl.agent.envs import find_spec, probe
+from prefrl.agent.envs import probe
 from prefrl.agent.ppo import check_agent
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import list_checkpoints
 from prefrl.clips.clip import Clip
 from prefrl.clock import Stopwatch
 from prefrl.config import Config, load_config
+from prefrl.environment import find_spec
 from prefrl.errors import RunFailed, UserError, nearest
 from prefrl.evaluation import roll_out, summarise
 from prefrl.keeper import RunKeeper, watch_interrupts

@@ -7,8 +7,9 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from envs.point_mass import PointMassEnv
-from prefrl.agent.envs import find_spec, make_env, probe
+from prefrl.agent.envs import probe
 from prefrl.config import EnvConfig
+from prefrl.environment import find_spec, make_env
 from prefrl.errors import RunFailed, UserError
 
 FIXED = ["Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"]

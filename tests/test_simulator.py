@@ -4,7 +4,6 @@ import pytest
 from stable_baselines3.common.monitor import Monitor
 
 import envs  # noqa: F401
-from prefrl.agent.envs import route_mujoco_warnings
 from prefrl.clips.simulator import (
     array_to_generator,
     generator_to_array,
@@ -13,6 +12,7 @@ from prefrl.clips.simulator import (
     snapshot,
     write_state,
 )
+from prefrl.environment import route_mujoco_warnings
 
 EXACT = [
     "HalfCheetah-v5",

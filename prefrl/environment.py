@@ -1,0 +1,135 @@
+"""Environments: found, made with a fixed horizon, drawn without a display.
+
+An episode that can end early tells the agent about the task without any label: where it ends on
+failure, longer is better, and a reward of +1 for every step learns CartPole. So every environment
+runs to its time limit, or is refused.
+"""
+
+import importlib
+import inspect
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from prefrl.config import EnvConfig
+from prefrl.errors import RunFailed, UserError, nearest
+
+log = logging.getLogger("prefrl")
+
+
+class FixedHorizon(gym.Wrapper):
+    """Acts on to the time limit: termination is dropped (`ignore`) or fails the run (`refuse`)."""
+
+    def __init__(self, env: gym.Env, termination: str) -> None:
+        super().__init__(env)
+        self._refuse = termination == "refuse"
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if terminated and self._refuse:
+            assert self.spec is not None
+            raise RunFailed(
+                f"{self.spec.id} ended an episode early, which tells the agent about the task "
+                f"without any label: start again with --allow-termination if that is wanted, or "
+                f"with a preset that sets env.termination to 'ignore'"
+            )
+        return observation, reward, False, truncated, info
+
+
+def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
+    """The registered environment of that id; imports its module if the id names one.
+
+    Raises:
+        UserError: There is none, or it has no time limit.
+    """
+    route_mujoco_warnings()
+    module, _, name = env_id.rpartition(":")
+    if env_id.startswith("prefrl/"):
+        module = "envs"
+    if module:
+        _import_module(module, env_id)
+    try:
+        spec = gym.spec(name)
+    except (gym.error.Error, ImportError):
+        known = [str(key) for key in gym.registry]
+        raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}") from None
+    if spec.max_episode_steps is None:
+        raise UserError(
+            f"{env_id} has no time limit: register it with max_episode_steps, because clips "
+            f"and returns are compared over episodes of one length"
+        )
+    return spec
+
+
+def _import_module(module: str, env_id: str) -> None:
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: a user's module lies beside them
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # the user's own code may fail in any way
+        raise UserError(
+            f"environment '{env_id}': cannot import '{module}': {sentence(error)}"
+        ) from None
+    finally:
+        sys.path.pop(0)
+
+
+def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
+    """One environment with a fixed horizon, unless `config` allows termination.
+
+    Args:
+        config: Which one.
+        **kwargs: More arguments for `gymnasium.make`, such as `render_mode`.
+    """
+    spec = find_spec(config.id)
+    arguments = {"disable_env_checker": True} | config.kwargs | kwargs
+    if config.termination != "allow" and "terminate_when_unhealthy" in _parameters(spec):
+        arguments.setdefault("terminate_when_unhealthy", False)
+    try:
+        env = gym.make(spec.id, **arguments)
+    except gym.error.DependencyNotInstalled as error:
+        raise UserError(f"{config.id} needs another package: {error}") from None
+    except TypeError as error:
+        raise UserError(f"{config.id} does not take these arguments: {error}") from None
+    except Exception as error:  # the user's own code may fail in any way
+        raise UserError(f"{config.id} cannot be made: {sentence(error)}") from None
+    return env if config.termination == "allow" else FixedHorizon(env, config.termination)
+
+
+def _parameters(spec: gym.envs.registration.EnvSpec) -> set[str]:
+    """Names of the arguments that the environment's constructor spells out."""
+    entry = spec.entry_point
+    if isinstance(entry, str):
+        module, _, name = entry.partition(":")
+        try:
+            entry = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            return set()
+    return set(inspect.signature(entry).parameters) if entry else set()
+
+
+def route_mujoco_warnings() -> None:
+    """Send MuJoCo's warnings to `logging`; by default they land in a file where one stands."""
+    try:
+        import mujoco
+    except ImportError:
+        return
+    mujoco.set_mju_user_warning(lambda message: log.debug("mujoco: %s", message))
+
+
+def choose_renderer() -> str:
+    """MuJoCo's GL backend: as set in MUJOCO_GL, else EGL where there is no display.
+
+    Must run before `mujoco` is first imported, which reads the variable then.
+    """
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    return os.environ.get("MUJOCO_GL", "glfw")
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
