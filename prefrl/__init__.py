@@ -13,13 +13,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefrl.about import info
     from prefrl.agent.reward_env import LearnedReward
     from prefrl.clips.recorder import ClipRecorder
     from prefrl.errors import UserError
     from prefrl.evaluation import evaluate
     from prefrl.filming import video
     from prefrl.labellers.oracle import Oracle
+    from prefrl.labelling import label
     from prefrl.labels.store import LabelStore
     from prefrl.loop import PreferenceLoop
     from prefrl.queries.schedule import LabelSchedule
@@ -36,7 +36,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "video": "filming",
     "report": "reporting",
-    "info": "about",
+    "label": "labelling",
     "Run": "run",
     "UserError": "errors",
     "ClipRecorder": "clips.recorder",
@@ -59,7 +59,7 @@ __all__ = [
     "Run",
     "UserError",
     "evaluate",
-    "info",
+    "label",
     "report",
     "resume",
     "train",

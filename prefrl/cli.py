@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     add("env_id", metavar="ENV", help="Gymnasium id; module:Id-v0 imports the module first")
     add("--labels", type=int, help="labels to ask for (default: the preset's, or 700)")
     add("--steps", type=int, help="environment steps (default: the preset's, or 1000000)")
-    add("--labeller", choices=["oracle", "none"], help="who answers (default: oracle)")
+    add("--labeller", choices=["oracle", "human", "none"], help="(default: oracle)")
+    add("--ask", metavar="TEXT", help="what a person is asked about each pair")
+    add("--wait-for-labels", action="store_true", help="train only as far as labels allow")
     add("--teacher", metavar="PRESET", help="how the oracle errs: oracle, mistake")
     add("--oracle", metavar="FILE.py:FUNC", help="scores a clip in place of the true reward")
     add("--query", metavar="RULE", help="which pairs are asked: hybrid, disagreement, random")
@@ -47,6 +49,14 @@ def parser() -> argparse.ArgumentParser:
     resume = command("resume", _resume, "go on with a run that was stopped")
     resume.add_argument("run", metavar="RUN")
     _quiet(resume)
+
+    label = command("label", _label, "open a window to answer in, on a run")
+    label.add_argument("run", metavar="RUN")
+    label.add_argument("--review", action="store_true", help="look through answers; correct them")
+    label.add_argument("--export", metavar="FILE.csv", help="write the answers as a table instead")
+    label.add_argument("--labeller", metavar="NAME", help="who answers (default: login name)")
+    label.add_argument("--probes", type=float, metavar="SHARE", help="pairs asked twice, 0 to 0.5")
+    label.add_argument("--theme", choices=["dark", "light"], default="dark", help="(default: dark)")
 
     evaluate = command("evaluate", _evaluate, "score a run's policy in fresh episodes")
     evaluate.add_argument("run", metavar="RUN")
@@ -87,6 +97,16 @@ def _resume(args: argparse.Namespace) -> None:
     from prefrl.trainer import resume
 
     _print_result(resume(args.run, quiet=args.quiet).record["result"])
+
+
+def _label(args: argparse.Namespace) -> None:
+    from prefrl.labelling import export, label
+
+    if args.export:
+        print(export(args.run, args.export))
+        return
+    options = {k: getattr(args, k) for k in ("review", "labeller", "probes", "theme")}
+    print(label(args.run, **options))
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -90,7 +90,13 @@ class LabelConfig:
     budget: int = 700
     """Labels to ask for; a skip counts."""
     labeller: str = "oracle"
-    """`oracle`, or `none` to train on `source` alone."""
+    """`oracle`, `human` at the window, or `none` to train on `source` alone."""
+    question: str = "Which one is better?"
+    """What a person is asked about each pair; say what to do where they are unsure."""
+    wait: bool = False
+    """Train only as far as the labels that a person has given allow."""
+    probes: float = 0.1
+    """Share of a person's pairs that repeat an earlier one, sides swapped, beside the budget."""
     teacher: str = "oracle"
     """Preset of the scripted teacher, a name in `prefrl.labellers.oracle.TEACHERS`."""
     oracle: str = ""
@@ -315,6 +321,7 @@ def check_config(config: Config) -> None:
         ("labels.initial", config.labels.initial, 0, 1),
         ("labels.until", config.labels.until, 1e-3, 1),
         ("labels.decay", config.labels.decay, 0, inf),
+        ("labels.probes", config.labels.probes, 0, 0.5),
         ("reward.members", reward.members, 1, inf),
         *((f"reward.hidden[{i}]", width, 1, inf) for i, width in enumerate(reward.hidden)),
         ("reward.learning_rate", reward.learning_rate, 0, 1),
@@ -329,12 +336,14 @@ def check_config(config: Config) -> None:
             raise UserError(f"{name} must be {bounds}, got {value}")
     for name, word, allowed in (
         ("env.termination", config.env.termination, ["refuse", "ignore", "allow"]),
-        ("labels.labeller", config.labels.labeller, ["oracle", "none"]),
+        ("labels.labeller", config.labels.labeller, ["oracle", "human", "none"]),
     ):
         if word not in allowed:
             raise UserError(f"unknown {name} '{word}': {nearest(word, allowed)}")
     if not asks:
         return
+    if not config.labels.question.strip():
+        raise UserError("the question to ask is empty: say which clip is to be preferred")
     if config.agent.n_steps < config.clips.length:
         raise UserError(
             f"agent.n_steps is {config.agent.n_steps}, shorter than one clip of "

@@ -10,6 +10,7 @@ import inspect
 import logging
 import os
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from prefrl.config import EnvConfig
 from prefrl.errors import RunFailed, UserError, nearest
 
 log = logging.getLogger("prefrl")
+
+FRAME_SIZE = (320, 240)
+"""Width and height of a clip's frames, pixels."""
 
 
 class FixedHorizon(gym.Wrapper):
@@ -99,6 +103,17 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
     return env if config.termination == "allow" else FixedHorizon(env, config.termination)
 
 
+def make_drawable(config: EnvConfig, width: int, height: int) -> gym.Env:
+    """One environment that draws frames of that size, or of its own where it takes none.
+
+    `choose_renderer` must have run before.
+    """
+    try:
+        return make_env(config, render_mode="rgb_array", width=width, height=height)
+    except UserError:
+        return make_env(config, render_mode="rgb_array")
+
+
 def _parameters(spec: gym.envs.registration.EnvSpec) -> set[str]:
     """Names of the arguments that the environment's constructor spells out."""
     entry = spec.entry_point
@@ -121,11 +136,12 @@ def route_mujoco_warnings() -> None:
 
 
 def choose_renderer() -> str:
-    """MuJoCo's GL backend: as set in MUJOCO_GL, else EGL where there is no display.
+    """MuJoCo's GL backend: as set in MUJOCO_GL, else EGL where it is installed.
 
-    Must run before `mujoco` is first imported, which reads the variable then.
+    EGL needs no display and opens no window. Must run before `mujoco` is first imported, which
+    reads the variable then.
     """
-    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+    if sys.platform == "linux" and (find_library("EGL") or not os.environ.get("DISPLAY")):
         os.environ.setdefault("MUJOCO_GL", "egl")
     return os.environ.get("MUJOCO_GL", "glfw")
 

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 
 from prefrl.agent.stack import Stack
 from prefrl.clips.render import Renderer, playback
 from prefrl.clock import Stopwatch
-from prefrl.environment import choose_renderer, make_env
+from prefrl.environment import choose_renderer, make_drawable
 from prefrl.errors import UserError
 from prefrl.evaluation import SEED
 from prefrl.run import Run
@@ -58,7 +57,7 @@ def before_after(run: Run, out: Path, *, seconds: float = 10.0) -> Path:
 def film(run: Run, act: Act, seconds: float) -> tuple[list[np.ndarray], float]:
     """Frames `(height, width, 3)` of one episode, and how many go into a second."""
     choose_renderer()
-    env = _drawable(run)
+    env = make_drawable(run.config.env, 480, 360)
     try:
         observation, _ = env.reset(seed=SEED)
         renderer = Renderer(env)
@@ -73,14 +72,6 @@ def film(run: Run, act: Act, seconds: float) -> tuple[list[np.ndarray], float]:
         return frames, fps
     finally:
         env.close()
-
-
-def _drawable(run: Run) -> gym.Env:
-    size = {"width": 480, "height": 360}
-    try:
-        return make_env(run.config.env, render_mode="rgb_array", **size)
-    except UserError:
-        return make_env(run.config.env, render_mode="rgb_array")  # it chooses its own size
 
 
 def write_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:

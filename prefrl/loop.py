@@ -28,6 +28,9 @@ from prefrl.reward.fit import RewardFitter
 Labeller = Callable[[LabelStore, int], None]
 """Answers what is pending in a store at the agent's step, or does nothing and lets others."""
 
+FIRST_LABELS = 10
+"""Labels before the first fit, where they come one by one and the first batch has as many."""
+
 REFIT_GROWTH = 0.02
 """Labels that have to arrive before a refit, as a share of those already learned from."""
 
@@ -44,6 +47,8 @@ class PreferenceLoop(BaseCallback):
         rule: Which pairs are asked.
         candidates: Candidate pairs for each one asked.
         batch: Queries asked at once after the first batch.
+        queue: Most pairs that lie with the labeller at a time; None where it answers them all
+            in its call.
         fitter: Fits the ensemble.
         first_fit_steps, refit_steps: Gradient steps of the first fit and of later ones.
         reference_steps: Latest steps on which the ensemble's outputs are normalised.
@@ -63,6 +68,7 @@ class PreferenceLoop(BaseCallback):
         rule: str = "hybrid",
         candidates: int = 10,
         batch: int = 10,
+        queue: int | None = None,
         fitter: RewardFitter | None = None,
         first_fit_steps: int = 200,
         refit_steps: int = 40,
@@ -83,6 +89,7 @@ class PreferenceLoop(BaseCallback):
         self._rule_name = rule
         self._candidates = candidates
         self._batch = batch
+        self._queue = queue
         self._fitter = fitter or RewardFitter(ensemble)
         self._fit_steps = (first_fit_steps, refit_steps)
         self._reference_steps = reference_steps
@@ -110,34 +117,39 @@ class PreferenceLoop(BaseCallback):
 
     def select(self, step: int) -> np.ndarray:
         """Choose the pairs that are due: `(n, 2)` indices into the recorder's buffer."""
-        # Before this step: a resumed run finds what it asked at this step in the store already,
-        # and has to come by it again to be the same run.
-        asked = self.store.count_asked(None if self._diverged else step - 1)
-        due = self.schedule.due(step) - asked
-        fresh = len(self.recorder.buffer.fresh())
-        if asked == 0:
-            waits = fresh < 2 * min(self.schedule.first, self.recorder.capacity // 2)
-        else:
-            waits = due < min(self._batch, self.schedule.budget - asked)
         return select_pairs(
             self.recorder.buffer,
             self.ensemble,
             self._rule,
-            0 if waits else due,
+            self._wanted(step),
             candidates=self._candidates,
             rng=self._rng,
         )
+
+    def _wanted(self, step: int) -> int:
+        """How many pairs to ask now; 0 until a batch is due."""
+        # Before this step: a resumed run finds what it asked at this step in the store already,
+        # and has to come by it again to be the same run.
+        before = None if self._diverged else step - 1
+        asked = self.store.count_asked(before)
+        due = self.schedule.due(step) - asked
+        batch = min(self._batch, self.schedule.budget - asked)
+        if self._queue is not None:
+            due = min(due, self._queue - self.store.count_pending(before))
+            # People begin with whatever there is.
+            batch = 1 if asked < self.schedule.first else min(batch, self._queue // 2)
+        elif asked == 0:
+            first = min(self.schedule.first, self.recorder.capacity // 2)
+            return due if len(self.recorder.buffer.fresh()) >= 2 * first else 0
+        return due if due >= batch else 0
 
     def ask(self, pairs: np.ndarray, step: int) -> None:
         """Put pairs into the store and let the labeller at them."""
         if len(pairs):
             buffer = self.recorder.buffer
             age = step - buffer.arrays["steps"][pairs].mean()
-            with self.store.transaction():
-                for left, right in pairs:
-                    self.store.ask(
-                        buffer.take(left), buffer.take(right), step=step, rule=self._rule_name
-                    )
+            taken = [(buffer.take(left), buffer.take(right)) for left, right in pairs]
+            self.store.ask_all(taken, step=step, rule=self._rule_name)
             self.metrics["query/clip_age"] = float(age)
         self._labeller(self.store, step)
         self.metrics["query/asked"] = self.store.count_asked(step)
@@ -150,6 +162,8 @@ class PreferenceLoop(BaseCallback):
             self._new_labels += self._data.update(step)
             self.metrics["label/answered"] = self.store.count_answered(step)
         enough = max(1, REFIT_GROWTH * (len(self._data) - self._new_labels))
+        if not self.ensemble.fitted:
+            enough = min(FIRST_LABELS, self.schedule.first)
         if self._new_labels < enough or not self._data.trainable or not len(self.recorder.buffer):
             return
         first = not self.ensemble.fitted

@@ -159,6 +159,16 @@ class Run:
         return self.path / "labels.db"
 
     @property
+    def training_lock(self) -> Path:
+        """Held by whoever trains the run."""
+        return self.path / ".training"
+
+    @property
+    def window_lock(self) -> Path:
+        """Shared by all windows on the run."""
+        return self.path / ".window"
+
+    @property
     def labels(self) -> "LabelStore":
         """The run's label store."""
         from prefrl.labels.store import LabelStore

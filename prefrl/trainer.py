@@ -12,23 +12,23 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
-from prefrl.agent.envs import probe
-from prefrl.agent.ppo import check_agent
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import list_checkpoints
-from prefrl.clips.clip import Clip
+from prefrl.checks import check_inputs, check_source
 from prefrl.clock import Stopwatch
 from prefrl.config import Config, load_config
 from prefrl.environment import find_spec
-from prefrl.errors import RunFailed, UserError, nearest
+from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
 from prefrl.keeper import RunKeeper, watch_interrupts
 from prefrl.labellers.oracle import Oracle, load_score, teacher, true_reward
+from prefrl.labellers.person import Person
+from prefrl.labelling import WindowProcess
 from prefrl.labels.store import LabelStore
+from prefrl.lock import hold, is_held
 from prefrl.loop import Labeller, PreferenceLoop
 from prefrl.metrics import MetricsLog
 from prefrl.panel import Panel
-from prefrl.queries.rules import RULES
 from prefrl.queries.schedule import LabelSchedule
 from prefrl.run import Run, default_folder
 
@@ -50,6 +50,8 @@ def train(
     labels: int | None = None,
     steps: int | None = None,
     labeller: str | None = None,
+    ask: str | None = None,
+    wait_for_labels: bool = False,
     teacher: str | None = None,
     oracle: str | None = None,
     query: str | None = None,
@@ -69,7 +71,10 @@ def train(
         env_id: Gymnasium id; `module:Id-v0` imports `module` first.
         labels: Labels to ask for.
         steps: Environment steps, over all copies of the environment.
-        labeller: `oracle`, or `none` to learn from `labels_from` alone.
+        labeller: `oracle`, `human` to open the window, or `none` to learn from `labels_from`
+            alone.
+        ask: What a person is asked about each pair.
+        wait_for_labels: Train only as far as the labels that a person has given allow.
         teacher: How the oracle errs.
         oracle: `FILE.py:FUNC` that scores a clip instead of the environment's reward.
         query: Rule by which pairs are chosen.
@@ -94,6 +99,8 @@ def train(
         "labels": {
             "budget": labels,
             "labeller": labeller,
+            "question": ask,
+            "wait": wait_for_labels or None,
             "teacher": teacher,
             "oracle": oracle,
             "source": None if labels_from is None else str(labels_from),
@@ -150,60 +157,17 @@ def _with_absolute_paths(config: Config) -> Config:
     return replace(config, labels=labels)
 
 
-def check_inputs(config: Config) -> Clip:
-    """Try what a run depends on, before anything is written; give a clip of random actions.
-
-    Raises:
-        UserError: Environment, rule, teacher, PPO settings or oracle cannot be used.
-    """
-    if config.query.rule not in RULES:
-        raise UserError(
-            f"unknown query rule '{config.query.rule}': {nearest(config.query.rule, list(RULES))}"
-        )
-    teacher(config.labels.teacher)
-    check_agent(config.agent, config.env.copies)
-    limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
-    if limit is not None and limit < config.clips.length and not config.run.true_reward:
-        raise UserError(
-            f"{config.env.id} has episodes of {limit} steps, shorter than one clip of "
-            f"{config.clips.length}: use a preset with a smaller clips.length"
-        )
-    sample = probe(config.env, config.clips.length)
-    if config.labels.oracle:
-        load_score(config.labels.oracle, sample)
-    return sample
-
-
-def check_source(config: Config, shape: tuple[int, ...]) -> None:
-    """Whether the labels to start from are of this environment and clip length.
-
-    Raises:
-        UserError: They are not, or there is no such store.
-    """
-    path = Path(config.labels.source)
-    if not path.is_file():
-        raise UserError(f"labels to start from: '{path}' does not exist")
-    source = LabelStore(path, read_only=True)
-    try:
-        labels = source.labels()
-        if not labels:
-            raise UserError(f"labels to start from: '{path}' has none")
-        env_id = source.facts().get("environment", "?")
-        found = source.clip(labels[0].query.left_clip).inputs.shape
-    finally:
-        source.close()
-    if env_id != config.env.id or found != shape:
-        raise UserError(
-            f"labels to start from: '{path}' is of {env_id} with clips {found}, "
-            f"this run is of {config.env.id} with clips {shape}"
-        )
-
-
 def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks: more threads only wait for one another
     try:
-        with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
+        with (
+            hold(run.training_lock) as alone,
+            watch_interrupts() as interrupts,
+            Panel(run, quiet=quiet) as panel,
+        ):
+            if not alone:
+                raise UserError(f"'{run.path}' is being trained by another process")
             _Training(run, checkpoint, panel, interrupts).go()
     except (OSError, sqlite3.OperationalError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
@@ -226,18 +190,20 @@ class _Training:
         saved = json.loads((checkpoint / "trainer.json").read_text()) if checkpoint else {}
         self._run = run
         self._stopwatch = Stopwatch(saved.get("seconds"))
-        self._stack = Stack(config, self._stopwatch)
         self._store: LabelStore | None = None
         if not config.run.true_reward:
             self._store = LabelStore(run.label_file)
             if not checkpoint:
                 self._prepare_store(self._store)
+        self._window = self._open_window()  # it starts while the environments do
+        self._stack = Stack(config, self._stopwatch)
         exact = self._stack.load(checkpoint) if checkpoint else True
         if not exact:
             panel.say(
                 f"{config.env.id} keeps a state that cannot be saved: its episodes start anew, "
                 f"so this run differs from one that was never stopped"
             )
+        self._labeller = self._make_labeller(panel, interrupts)
         self._loop = self._make_loop()
         if self._loop and checkpoint:
             step = self._stack.model.num_timesteps
@@ -259,16 +225,30 @@ class _Training:
             if remaining > 0:
                 model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
             if self._stack.ensemble and not self._stack.ensemble.fitted:
-                raise RunFailed(
-                    f"nothing was learned: no label arrived in {model.num_timesteps} steps; "
-                    f"train for more steps, with fewer labels or shorter clips"
-                )
+                raise RunFailed(self._why_nothing())
             self._run.finish(self._result())
+            if self._store:
+                self._store.note(state="finished")
         finally:
             self._keeper.close()
+            if self._window:
+                self._window.release()
             if self._store:
                 self._store.close()
             self._stack.close()
+
+    def _why_nothing(self) -> str:
+        steps = self._stack.model.num_timesteps
+        if isinstance(self._labeller, Person):
+            given = self._store.count_answered() if self._store else 0
+            return (
+                f"nothing was learned: {given} labels were given in {steps} steps, too few to "
+                f"begin; train for more steps, or with --wait-for-labels"
+            )
+        return (
+            f"nothing was learned: no label arrived in {steps} steps; "
+            f"train for more steps, with fewer labels or shorter clips"
+        )
 
     def _prepare_store(self, store: LabelStore) -> None:
         config = self._run.config
@@ -278,25 +258,26 @@ class _Training:
             store.take_over(source)
             source.close()
 
+    def _open_window(self) -> WindowProcess | None:
+        """The window of a run that a person answers, unless one is open already."""
+        if not self._store or self._run.config.labels.labeller != "human":
+            return None
+        return None if is_held(self._run.window_lock) else WindowProcess(self._run)
+
     def _make_loop(self) -> PreferenceLoop | None:
         if not (self._stack.recorder and self._stack.ensemble and self._store):
             return None
         config = self._run.config
-        budget = config.labels.budget if config.labels.labeller != "none" else 0
         return PreferenceLoop(
             self._stack.recorder,
             self._stack.ensemble,
             self._store,
-            self._make_labeller(),
-            LabelSchedule(
-                budget=budget,
-                until=max(1, int(config.run.steps * config.labels.until)),
-                initial=config.labels.initial,
-                decay=config.labels.decay,
-            ),
+            self._labeller,
+            self._schedule,
             rule=config.query.rule,
             candidates=config.query.candidates,
-            batch=config.query.batch or max(1, budget // 40),
+            batch=self._batch,
+            queue=self._labeller.queue if isinstance(self._labeller, Person) else None,
             fitter=self._stack.fitter,
             first_fit_steps=config.reward.first_fit_steps,
             refit_steps=config.reward.refit_steps,
@@ -306,12 +287,40 @@ class _Training:
             stopwatch=self._stopwatch,
         )
 
-    def _make_labeller(self) -> Labeller:
-        labels = self._run.config.labels
+    @property
+    def _schedule(self) -> LabelSchedule:
+        config = self._run.config
+        return LabelSchedule(
+            budget=config.labels.budget if config.labels.labeller != "none" else 0,
+            until=max(1, int(config.run.steps * config.labels.until)),
+            initial=config.labels.initial,
+            decay=config.labels.decay,
+        )
+
+    @property
+    def _batch(self) -> int:
+        return self._run.config.query.batch or max(1, self._schedule.budget // 40)
+
+    def _make_labeller(self, panel: Panel, interrupts: list[int]) -> Labeller:
+        config = self._run.config
+        labels = config.labels
         if labels.labeller == "none":
             return _nobody
-        score = load_score(labels.oracle) if labels.oracle else true_reward
-        return Oracle(score, teacher(labels.teacher), seed=self._stack.seeds["mistakes"])
+        if labels.labeller == "oracle":
+            score = load_score(labels.oracle) if labels.oracle else true_reward
+            return Oracle(score, teacher(labels.teacher), seed=self._stack.seeds["mistakes"])
+        assert self._store
+        # A run that goes on from an earlier step dates answers by that.
+        self._store.note(step=self._stack.model.num_timesteps, state="training")
+        return Person(
+            self._schedule,
+            wait=labels.wait,
+            slack=self._batch,
+            horizon=config.clips.capacity * config.clips.length,
+            say=panel.say,
+            news=self._window.news if self._window else lambda: None,
+            stopped=lambda: bool(interrupts),
+        )
 
     def _result(self) -> dict[str, Any]:
         """What `result` in run.json holds; the evaluation is not part of the timing."""

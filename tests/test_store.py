@@ -67,8 +67,9 @@ def test_pair_asked_again_is_the_same_query(store, make_clip):
     assert store.ask(a, b, step=5, rule="random") == query
     assert store.ask(b, a, step=5, rule="random") == query
     assert store.ask(a, c, step=5, rule="random") != query
-    probe = store.ask(b, a, step=6, rule="random", repeats=query)
-    assert probe not in (query, None)
+    probe = store.ask_again(store.pending()[0])
+    assert probe.id != query
+    assert (probe.repeats, probe.left_clip) == (query, store.pending()[0].left_clip)
     assert store.count_asked() == 2, "a probe costs no budget"
 
 

@@ -1,5 +1,7 @@
 """Environments for the agent: checked with random actions, stepped in turn."""
 
+from collections.abc import Callable
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -12,7 +14,7 @@ from prefrl.clips.recorder import encode_actions
 from prefrl.clips.simulator import read_state
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
-from prefrl.environment import FixedHorizon, make_env, sentence
+from prefrl.environment import FRAME_SIZE, FixedHorizon, make_drawable, make_env, sentence
 from prefrl.errors import RunFailed, UserError
 
 PROBE_STEPS = 300
@@ -29,10 +31,22 @@ class TimedVecEnv(DummyVecEnv):
         copies: How many.
         seed: Of the first; each next one takes the next integer.
         stopwatch: Where the time is counted.
+        drawable: Whether the first one can draw itself.
     """
 
-    def __init__(self, config: EnvConfig, *, copies: int, seed: int, stopwatch: Stopwatch) -> None:
-        super().__init__([lambda: Monitor(make_env(config))] * copies)
+    def __init__(
+        self,
+        config: EnvConfig,
+        *,
+        copies: int,
+        seed: int,
+        stopwatch: Stopwatch,
+        drawable: bool = False,
+    ) -> None:
+        makers: list[Callable[[], gym.Env]] = [lambda: Monitor(make_env(config))] * copies
+        if drawable:
+            makers[0] = lambda: Monitor(make_drawable(config, *FRAME_SIZE))
+        super().__init__(makers)
         self._id = config.id
         self._stopwatch = stopwatch
         self.seed(seed)

@@ -42,8 +42,13 @@ class Stack:
         self.generators = {
             name: np.random.default_rng(streams[name]) for name in ("clips", "queries", "fit")
         }
+        shown = config.labels.labeller == "human" and not config.run.true_reward
         self.envs = TimedVecEnv(
-            config.env, copies=config.env.copies, seed=self.seeds["envs"], stopwatch=stopwatch
+            config.env,
+            copies=config.env.copies,
+            seed=self.seeds["envs"],
+            stopwatch=stopwatch,
+            drawable=shown,
         )
         self.recorder: ClipRecorder | None = None
         self.rewarded: LearnedReward | None = None
@@ -57,6 +62,7 @@ class Stack:
                 rollout_steps=config.agent.n_steps,
                 capacity=config.clips.capacity,
                 rng=self.generators["clips"],
+                camera=self.envs.envs[0].render if shown else None,  # type: ignore[arg-type]
             )
             self.ensemble = make_ensemble(config, self.recorder.dims, self.seeds["ensemble"])
             self.fitter = RewardFitter(

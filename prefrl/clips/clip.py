@@ -46,6 +46,8 @@ class Clip:
     """`(T,)` float64 each."""
     step: int
     """The agent's step at the end of the rollout that the clip was cut from."""
+    frames: np.ndarray | None = None
+    """`(T, height, width, 3)` uint8, where nothing but frames recorded then can show the clip."""
 
     def __len__(self) -> int:
         return len(self.true_rewards)
@@ -64,6 +66,8 @@ class Clip:
             "states": self.states,
             "step": np.int64(self.step),
         } | {_INFO + key: values for key, values in self.infos.items()}
+        if self.frames is not None:
+            arrays["frames"] = self.frames
         file = io.BytesIO()
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         return file.getvalue()
@@ -83,6 +87,7 @@ class Clip:
                     if key.startswith(_INFO)
                 },
                 step=int(arrays["step"]),
+                frames=arrays["frames"] if "frames" in arrays.files else None,
             )
 
     def digest(self) -> str:
@@ -102,6 +107,8 @@ class ClipBuffer:
         length: Environment steps `T` in each clip.
         obs_dim, act_dim, state_dim: Widths of the arrays.
         info_keys: Names of the recorded infos.
+        framed: How many of the latest clips that came with frames keep them. If not 0, only
+            those are handed out: others could not be shown.
     """
 
     def __init__(
@@ -113,7 +120,10 @@ class ClipBuffer:
         act_dim: int,
         state_dim: int,
         info_keys: tuple[str, ...] = (),
+        framed: int = 0,
     ) -> None:
+        self._framed = framed
+        self._frames: dict[int, np.ndarray] = {}
         self.info_keys = info_keys
         self.arrays: dict[str, np.ndarray] = {
             "observations": np.zeros((capacity, length, obs_dim), np.float32),
@@ -139,14 +149,20 @@ class ClipBuffer:
             states=a["states"][index].copy(),
             infos={k: a["infos"][index, :, j].copy() for j, k in enumerate(self.info_keys)},
             step=int(a["steps"][index]),
+            frames=self._frames.get(int(index)),
         )
 
     def __iter__(self) -> Iterator[Clip]:
         return (self[i] for i in range(len(self)))
 
-    def add(self, **values: np.ndarray | int) -> None:
+    def add(self, *, frames: np.ndarray | None = None, **values: np.ndarray | int) -> None:
         """Copy one clip into the oldest slot: one value for each of `arrays` but `fresh`."""
         slot = self.added % len(self.arrays["fresh"])
+        self._frames.pop(slot, None)
+        if frames is not None:
+            self._frames[slot] = frames
+            if len(self._frames) > self._framed:
+                del self._frames[next(iter(self._frames))]
         for name, value in values.items():
             self.arrays[name][slot] = value
         self.arrays["fresh"][slot] = True
@@ -154,7 +170,8 @@ class ClipBuffer:
 
     def fresh(self) -> np.ndarray:
         """`(n,)` indices of clips that no query has used yet."""
-        return np.flatnonzero(self.arrays["fresh"])
+        fresh = np.flatnonzero(self.arrays["fresh"])
+        return np.intersect1d(fresh, list(self._frames)).astype(int) if self._framed else fresh
 
     def take(self, index: int) -> Clip:
         """The clip at `index`, marked as used."""
@@ -168,7 +185,7 @@ class ClipBuffer:
         )
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Everything in the buffer, for a checkpoint."""
+        """Everything in the buffer but frames, for a checkpoint."""
         return self.arrays | {"added": np.array(self.added)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:

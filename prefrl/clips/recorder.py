@@ -10,7 +10,7 @@ still the environment's::
 Clips never cross a reset and never alias the rollout's memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,12 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from prefrl.clips.clip import ClipBuffer, numbers
 from prefrl.clips.simulator import StateReader
+
+FRAMED = 40
+"""Latest clips that keep recorded frames, which take much memory: four times a person's queue."""
+
+FRAME_WIDTH = 200
+"""Pixels that a recorded frame is thinned out to, at least."""
 
 
 def encode_actions(space: spaces.Space, actions: np.ndarray) -> np.ndarray:
@@ -61,6 +67,9 @@ class ClipRecorder(VecEnvWrapper):
         rollout_steps: Steps per environment between two cuts; PPO's `n_steps`.
         capacity: Clips kept in `buffer`.
         rng: Decides where in a stretch of an episode the first clip starts.
+        camera: Draws the first environment's scene, `(height, width, 3)` uint8. Used where no
+            state can be read to draw clips from later; then only clips of that environment,
+            which carry their frames, are handed out.
     """
 
     def __init__(
@@ -71,8 +80,11 @@ class ClipRecorder(VecEnvWrapper):
         rollout_steps: int = 256,
         capacity: int = 1000,
         rng: np.random.Generator | None = None,
+        camera: Callable[[], np.ndarray] | None = None,
     ) -> None:
         super().__init__(venv)
+        self._camera = camera
+        self._film: list[np.ndarray] = []
         self.length = length
         self.steps = 0
         self._rng = rng or np.random.default_rng(0)
@@ -104,6 +116,8 @@ class ClipRecorder(VecEnvWrapper):
         self._readers = [StateReader(env) for env in getattr(self.venv, "envs", [])]
         size = self._readers[0].size if self._readers else 0
         self._states = np.zeros((len(self._readers), size))
+        if size:
+            self._camera = None
         self._remember(np.asarray(observations))
         return observations
 
@@ -122,6 +136,8 @@ class ClipRecorder(VecEnvWrapper):
         self.last_inputs = np.empty((self.num_envs, sum(self.dims)), np.float32)
         self.last_inputs[:, :obs_dim] = self.last_observations
         self.last_inputs[:, obs_dim:] = encode_actions(self.action_space, np.asarray(actions))
+        if self._camera:
+            self._film.append(_small(self._camera()))
         self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -161,6 +177,7 @@ class ClipRecorder(VecEnvWrapper):
             act_dim=act_dim,
             state_dim=state_dim,
             info_keys=info_keys,
+            framed=FRAMED if self._camera else 0,
         )
         shape = (self._rollout_steps, self.num_envs)
         self._rollout = {
@@ -178,8 +195,17 @@ class ClipRecorder(VecEnvWrapper):
         for env in range(self.num_envs):
             for start in clip_starts(dones[:, env], self.length, self._rng):
                 part = {k: v[start : start + self.length, env] for k, v in arrays.items()}
-                self.buffer.add(**part, steps=self.steps)
+                film = self._film[start : start + self.length] if env == 0 else []
+                frames = np.stack(film) if film else None
+                self.buffer.add(**part, steps=self.steps, frames=frames)
         self._row = 0
+        self._film = []
+
+
+def _small(frame: np.ndarray) -> np.ndarray:
+    """Every so many-th pixel of a frame, for frames that have to be kept by the thousand."""
+    step = max(1, frame.shape[1] // FRAME_WIDTH)
+    return frame[::step, ::step].copy()
 
 
 def clip_starts(dones: np.ndarray, length: int, rng: np.random.Generator) -> Iterator[int]:

@@ -4,12 +4,14 @@ Software rendering of a Hopper frame takes 118 ms with MuJoCo's defaults and 9 m
 reflections and multisampling, which is what `Renderer` leaves out.
 """
 
+import math
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from prefrl.clips.simulator import is_mujoco
+from prefrl.clips.clip import Clip
+from prefrl.clips.simulator import is_mujoco, write_state
 from prefrl.errors import UserError
 
 
@@ -24,21 +26,27 @@ class Renderer:
     """
 
     def __init__(self, env: gym.Env) -> None:
+        base: Any = env.unwrapped
         self._env = env
-        if is_mujoco(env):
-            base: Any = env.unwrapped
-            base.model.vis.quality.offsamples = 0
-            _follow(base)
-        self.frame()
-        if is_mujoco(env):
-            import mujoco
+        self._base = base
+        self._viewer: Any = None
+        self._body = 0
+        if not is_mujoco(env):
+            self.frame()
+            return
+        import mujoco
 
-            viewer = base.mujoco_renderer._get_viewer("rgb_array")
-            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-                viewer.scn.flags[flag] = False
+        self._base.model.vis.quality.offsamples = 0
+        self._body = _followed(self._base)
+        self.frame()  # makes the viewer
+        self._viewer = self._base.mujoco_renderer._get_viewer("rgb_array")
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._viewer.scn.flags[flag] = False
 
     def frame(self) -> np.ndarray:
         """The scene now, `(height, width, 3)` uint8."""
+        if self._body and self._viewer:
+            self._viewer.cam.lookat[:2] = self._base.data.subtree_com[self._body][:2]
         try:
             frame: Any = self._env.render()
         except Exception as error:  # every GL backend fails in a way of its own
@@ -50,29 +58,77 @@ class Renderer:
             raise UserError(f"the environment draws no frames (render gave {type(frame)})")
         return frame
 
+    def draw(self, state: np.ndarray) -> np.ndarray:
+        """The scene in a recorded state `(state_dim,)`: `(height, width, 3)` uint8."""
+        write_state(self._env, state)
+        return self.frame()
 
-def _follow(base: Any) -> None:
-    """Look through the model's camera that follows the body, unless the default one does.
 
-    Gymnasium 1.4 looks through a free camera, which HalfCheetah runs away from.
+def _followed(base: Any) -> int:
+    """The body that the view is moved along with, or 0: the model has a camera that follows.
+
+    Gymnasium 1.4 looks through a free camera that stands still, also where an environment names a
+    body to track: Hopper and HalfCheetah run out of the picture.
     """
     import mujoco
 
     renderer = base.mujoco_renderer
+    body = (renderer.default_cam_config or {}).get("trackbodyid", 0)
+    if body > 0:
+        return body
     camera = mujoco.mj_name2id(base.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
-    if camera >= 0 and "trackbodyid" not in (renderer.default_cam_config or {}):
+    if camera >= 0:
         renderer.camera_id = camera
+    return 0
 
 
-def playback(env: gym.Env, at_most: float = 30.0) -> tuple[int, float]:
+FASTEST = 30.0
+"""Frames per second at most: what a screen and an eye make use of."""
+
+SHORTEST, LONGEST = 1.5, 3.0
+"""Seconds on the screen in which a short clip is judged well; the pace is slowed or hurried to
+them. The clips of Christiano et al. 2017 last 1.5 s."""
+
+
+def playback(env: gym.Env) -> tuple[int, float]:
     """How to show an environment in its own time: `(stride, frames per second)`.
 
-    Every `stride`-th step is a frame, at most `at_most` a second.
+    Every `stride`-th step is a frame.
+    """
+    rate = steps_per_second(env)
+    stride = max(1, round(rate / FASTEST))
+    return stride, rate / stride
+
+
+def clip_playback(length: int, rate: float) -> tuple[int, float]:
+    """How to show a clip so that a person can judge it: `(stride, frames per second)`.
 
     Args:
-        env: Its `metadata["render_fps"]` says how many steps a second of its time has.
-        at_most: Frames per second.
+        length: Environment steps in the clip.
+        rate: Environment steps in a second of the environment's time.
     """
-    steps_per_second = float(env.metadata.get("render_fps") or 30)
-    stride = max(1, round(steps_per_second / at_most))
-    return stride, steps_per_second / stride
+    stride = max(1, math.ceil(length / (FASTEST * LONGEST)))
+    frames = math.ceil(length / stride)
+    own = rate / stride
+    return stride, min(FASTEST, max(min(own, frames / SHORTEST), frames / LONGEST))
+
+
+def steps_per_second(env: gym.Env) -> float:
+    """Environment steps in a second of its time, as its `metadata` says, or 30."""
+    return float(env.metadata.get("render_fps") or 30)
+
+
+def draw_clip(renderer: Renderer, clip: Clip, stride: int) -> np.ndarray:
+    """Frames of every `stride`-th step of a clip: `(n, height, width, 3)` uint8.
+
+    Raises:
+        UserError: The clip holds nothing that could be drawn.
+    """
+    if clip.frames is not None:
+        return clip.frames[::stride]
+    if not clip.states.shape[1]:
+        raise UserError(
+            "these clips hold neither simulator states nor frames, so they cannot be shown: "
+            "clips are made to be shown where a run is trained with --labeller human"
+        )
+    return np.stack([renderer.draw(state) for state in clip.states[::stride]])

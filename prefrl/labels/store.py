@@ -1,8 +1,8 @@
 """The label store: one SQLite file in which a trainer asks and labellers answer.
 
 Trainer and labellers are separate and share nothing else; any of them may die at any moment.
-Rows are only ever added. A labeller corrects an answer by giving another one: the latest counts,
-and both stay. ::
+What was asked and answered is only ever added to. A labeller corrects an answer by giving another
+one: the latest counts, and both stay. ::
 
     store = LabelStore("labels.db")
     query = store.ask(left, right, step=2048, rule="random")
@@ -12,64 +12,28 @@ and both stay. ::
 An answer is on disk (committed, synced) when `answer` returns.
 """
 
-import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.clips.clip import Clip
-from prefrl.errors import UserError
-
-VERSION = 1
+from prefrl.labels.schema import WITHDRAWN, connect
 
 PREFERENCE = {"left": 1.0, "right": 0.0, "equal": 0.5, "skip": None}
 """Answer → preference for the left clip; None: cannot tell, not trained on."""
 
-WITHDRAWN = "withdrawn"
-
 RECENT = 256
 """Clips kept in memory: what was just asked is soon read by labeller and fit."""
 
-_SCHEMA = f"""
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE clips (
-    id INTEGER PRIMARY KEY,
-    digest TEXT NOT NULL UNIQUE,       -- of what a labeller can see
-    data BLOB NOT NULL                 -- compressed .npz arrays
-);
-CREATE TABLE queries (
-    id INTEGER PRIMARY KEY,
-    left_clip INTEGER NOT NULL REFERENCES clips,
-    right_clip INTEGER NOT NULL REFERENCES clips CHECK (left_clip <> right_clip),
-    step INTEGER NOT NULL,             -- the agent's, at asking
-    asked REAL NOT NULL,               -- seconds since 1970
-    rule TEXT NOT NULL,
-    repeats INTEGER REFERENCES queries -- a consistency probe of that query
-);
-CREATE UNIQUE INDEX pair_asked_once ON queries
-    (min(left_clip, right_clip), max(left_clip, right_clip)) WHERE repeats IS NULL;
-CREATE TABLE labellers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE answers (
-    id INTEGER PRIMARY KEY,
-    query INTEGER NOT NULL REFERENCES queries,
-    answer TEXT NOT NULL CHECK (answer IN ('left', 'right', 'equal', 'skip', '{WITHDRAWN}')),
-    labeller INTEGER NOT NULL REFERENCES labellers,
-    seconds REAL NOT NULL,             -- taken by the labeller
-    swapped INTEGER NOT NULL,          -- 1: the left clip was shown on the right
-    step INTEGER NOT NULL,             -- the agent's, at answering
-    answered REAL NOT NULL             -- seconds since 1970
-);
-CREATE INDEX answers_by_query ON answers (query);
-CREATE VIEW standing AS
-    SELECT * FROM answers WHERE answer <> '{WITHDRAWN}'
-    AND id IN (SELECT max(id) FROM answers GROUP BY query);
-""" + "".join(
-    f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} "
-    f"BEGIN SELECT raise(ABORT, '{table} are append-only'); END;\n"
-    for table in ("clips", "queries", "answers")
-    for verb in ("update", "delete")
+QUERY_COLUMNS = "q.id, q.left_clip, q.right_clip, q.step, q.rule, q.repeats"
+"""What a `Query` is made of, of a table `queries q`."""
+
+_STANDING = (  # answers as they stood at the agent's step ?1
+    "(SELECT * FROM answers WHERE id IN "
+    "(SELECT max(id) FROM answers WHERE ?1 IS NULL OR step <= ?1 GROUP BY query) "
+    f"AND answer <> '{WITHDRAWN}')"
 )
 
 
@@ -113,101 +77,97 @@ class LabelStore:
 
     Args:
         path: The file; made if it does not exist.
-        read_only: Make no file and no table. (SQLite's own read-only mode would leave its
-            working files behind.)
+        read_only: Make no file and no table.
+        patience: Seconds to wait while another process writes.
 
     Raises:
         UserError: The file is not a label store, or is of a newer version.
     """
 
-    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, read_only: bool = False, patience: float = 30.0
+    ) -> None:
         self.path = Path(path)
         self._recent: dict[int, Clip] = {}
-        place = f"{self.path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
-        try:
-            self._db = sqlite3.connect(place, isolation_level=None, timeout=30, uri=True)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if not read_only:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("PRAGMA foreign_keys = ON")
-                if version == 0:
-                    self._create()
-        except sqlite3.DatabaseError as error:
-            if "disk" in str(error) or "full" in str(error):
-                raise
-            raise UserError(f"'{path}' is not a label store: {error}") from None
-        if version == 0 and read_only:
-            self._db.close()
-            raise UserError(f"'{path}' is not a label store: it has no labels' tables")
-        if version > VERSION:
-            self._db.close()
-            raise UserError(
-                f"'{path}' has label store version {version}, this prefrl reads up to "
-                f"{VERSION}: upgrade prefrl"
-            )
-
-    def _create(self) -> None:
-        with self.transaction():
-            for statement in _statements(_SCHEMA):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
+        self.db = connect(self.path, read_only=read_only, patience=patience)
+        """The connection, for what else lives in this room."""
 
     def close(self) -> None:
         """Let go of the file; everything in it is already on disk."""
-        self._db.close()
+        self.db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit everything in the block at once, or nothing of it."""
-        self._db.execute("BEGIN IMMEDIATE")
+        self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self.db.in_transaction:  # a full disk may have ended it already
+                self.db.execute("ROLLBACK")
             self._recent.clear()  # it may hold clips that were rolled back
             raise
-        self._db.execute("COMMIT")
 
     def facts(self) -> dict[str, str]:
         """What was noted about the store, such as the environment's id."""
-        return dict(self._db.execute("SELECT name, value FROM facts"))
+        return dict(self.db.execute("SELECT name, value FROM facts"))
 
-    def note(self, **facts: str) -> None:
-        """Note facts about the store."""
-        self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+    def note(self, **facts: str | float) -> None:
+        """Note facts about the store; `step`, the agent's, dates answers given from then on."""
+        rows = [(name, str(value)) for name, value in facts.items()]
+        with self.transaction():
+            self.db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
 
-    def ask(
-        self, left: Clip, right: Clip, *, step: int, rule: str, repeats: int | None = None
-    ) -> int:
+    def ask(self, left: Clip, right: Clip, *, step: int, rule: str) -> int:
         """Store a query and its clips; give its id.
 
         A pair that was asked before is the same query: a resumed run, which comes by its last
         queries again, finds them with their answers.
         """
-        left_id, right_id = self._add_clip(left), self._add_clip(right)
+        clips = self._add_clip(*_pack(left)), self._add_clip(*_pack(right))
+        return self._ask(clips, step=step, rule=rule)
+
+    def ask_all(self, pairs: Sequence[tuple[Clip, Clip]], *, step: int, rule: str) -> None:
+        """Store queries in one transaction that is as short as can be.
+
+        Clips are compressed before it begins: a labeller who commits an answer at that moment
+        waits for the writing alone.
+        """
+        packed = [(_pack(left), _pack(right)) for left, right in pairs]
+        with self.transaction():
+            for left, right in packed:
+                clips = self._add_clip(*left), self._add_clip(*right)
+                self._ask(clips, step=step, rule=rule)
+
+    def ask_again(self, query: Query) -> Query:
+        """Store a consistency probe of `query`."""
+        clips = query.left_clip, query.right_clip
+        probe = self._ask(clips, step=query.step, rule="probe", repeats=query.id)
+        return Query(probe, *clips, query.step, "probe", query.id)
+
+    def _ask(
+        self, clips: tuple[int, int], *, step: int, rule: str, repeats: int | None = None
+    ) -> int:
         if repeats is None:
-            row = self._db.execute(
+            row = self.db.execute(
                 "SELECT id FROM queries WHERE min(left_clip, right_clip) = min(?1, ?2) "
                 "AND max(left_clip, right_clip) = max(?1, ?2) AND repeats IS NULL",
-                (left_id, right_id),
+                clips,
             ).fetchone()
             if row:
                 return row[0]
         return self._insert(
             "INSERT INTO queries (left_clip, right_clip, step, asked, rule, repeats) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            (left_id, right_id, step, time.time(), rule, repeats),
+            (*clips, step, time.time(), rule, repeats),
         )
 
-    def _add_clip(self, clip: Clip) -> int:
-        digest = clip.digest()
-        row = self._db.execute("SELECT id FROM clips WHERE digest = ?", (digest,)).fetchone()
+    def _add_clip(self, clip: Clip, digest: str, data: bytes) -> int:
+        row = self.db.execute("SELECT id FROM clips WHERE digest = ?", (digest,)).fetchone()
         if row:
             return row[0]
-        clip_id = self._insert(
-            "INSERT INTO clips (digest, data) VALUES (?, ?)", (digest, clip.to_bytes())
-        )
+        clip_id = self._insert("INSERT INTO clips (digest, data) VALUES (?, ?)", (digest, data))
         self._remember(clip_id, clip)
         return clip_id
 
@@ -217,7 +177,7 @@ class LabelStore:
             del self._recent[next(iter(self._recent))]
 
     def _insert(self, statement: str, values: tuple) -> int:
-        row = self._db.execute(statement, values).lastrowid
+        row = self.db.execute(statement, values).lastrowid
         assert row is not None
         return row
 
@@ -225,7 +185,7 @@ class LabelStore:
         """The clip with that id."""
         if clip_id in self._recent:
             return self._recent[clip_id]
-        row = self._db.execute("SELECT data FROM clips WHERE id = ?", (clip_id,)).fetchone()
+        row = self.db.execute("SELECT data FROM clips WHERE id = ?", (clip_id,)).fetchone()
         if row is None:
             raise KeyError(f"no clip {clip_id} in {self.path}")
         clip = Clip.from_bytes(row[0])
@@ -239,7 +199,7 @@ class LabelStore:
         *,
         labeller: str,
         seconds: float,
-        step: int,
+        step: int | None = None,
         swapped: bool = False,
     ) -> None:
         """Store an answer; it is on disk on return, unless inside a `transaction`.
@@ -250,15 +210,35 @@ class LabelStore:
                 `withdrawn`, which takes back the last one.
             labeller: Who answered.
             seconds: Time taken, s.
-            step: The agent's step now.
+            step: The agent's step now. None, for whoever does not know it: right after the
+                step noted last, because what was given by that step has been read already. So
+                a resumed run learns from the answer when it did the first time.
             swapped: Whether the left clip was shown on the right.
         """
-        self._db.execute("INSERT OR IGNORE INTO labellers (name) VALUES (?)", (labeller,))
-        self._db.execute(
+        self.db.execute("INSERT OR IGNORE INTO labellers (name) VALUES (?)", (labeller,))
+        self.db.execute(
             "INSERT INTO answers (query, answer, labeller, seconds, swapped, step, answered) "
-            "SELECT ?, ?, id, ?, ?, ?, ? FROM labellers WHERE name = ?",
+            "SELECT ?1, ?2, id, ?3, ?4, coalesce(?5, 1 + coalesce("
+            "(SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'step'), 0)), ?6 "
+            "FROM labellers WHERE name = ?7",
             (query, answer, seconds, int(swapped), step, time.time(), labeller),
         )
+
+    def withdraw_outgrown(self, step: int, *, until: int) -> int:
+        """Take back what was asked by step `until` and not answered; give how many that were.
+
+        Args:
+            step: The agent's step now.
+            until: The latest step of asking that the policy has outgrown.
+        """
+        with self.transaction():
+            done = self.db.execute(
+                "INSERT OR IGNORE INTO outgrown (query, step) SELECT id, ?1 FROM queries "
+                "WHERE repeats IS NULL AND step > 0 AND step <= ?2 AND id NOT IN "
+                f"(SELECT query FROM {_STANDING})",
+                (step, until),
+            )
+        return done.rowcount
 
     def pending(self, until_step: int | None = None) -> list[Query]:
         """Queries without a standing answer, oldest first.
@@ -266,28 +246,28 @@ class LabelStore:
         Args:
             until_step: Only those asked by this step of the agent.
         """
-        rows = self._db.execute(
-            "SELECT id, left_clip, right_clip, step, rule, repeats FROM queries "
-            "WHERE id NOT IN (SELECT query FROM standing) "
+        rows = self.db.execute(
+            f"SELECT {QUERY_COLUMNS} FROM queries q WHERE id NOT IN (SELECT query FROM standing) "
+            "AND id NOT IN (SELECT query FROM outgrown) "
             "AND (?1 IS NULL OR step <= ?1) ORDER BY id",
             (until_step,),
         )
         return [Query(*row) for row in rows]
 
-    def labels(self, until_step: int | None = None) -> list[Label]:
+    def labels(self, until_step: int | None = None, *, probes: bool = False) -> list[Label]:
         """Standing answers in the order of their queries.
 
         Args:
-            until_step: Only those given by this step of the agent. A resumed run thus learns
-                from each label at the step at which it did the first time.
+            until_step: As they stood at this step of the agent. A resumed run thus learns from
+                each label at the step at which it did the first time.
+            probes: The answers to consistency probes instead, from which nothing is learned.
         """
-        rows = self._db.execute(
-            "SELECT q.id, q.left_clip, q.right_clip, q.step, q.rule, q.repeats, "
-            "s.answer, l.name, s.seconds, s.swapped, s.step "
-            "FROM standing s JOIN queries q ON q.id = s.query "
+        rows = self.db.execute(
+            f"SELECT {QUERY_COLUMNS}, s.answer, l.name, s.seconds, s.swapped, s.step "
+            f"FROM {_STANDING} s JOIN queries q ON q.id = s.query "
             "JOIN labellers l ON l.id = s.labeller "
-            "WHERE ?1 IS NULL OR s.step <= ?1 ORDER BY q.id",
-            (until_step,),
+            "WHERE (q.repeats IS NOT NULL) = ?2 ORDER BY q.id",
+            (until_step, probes),
         )
         return [
             Label(Query(*row[:6]), row[6], row[7], row[8], bool(row[9]), row[10]) for row in rows
@@ -296,24 +276,40 @@ class LabelStore:
     def count_asked(self, until_step: int | None = None) -> int:
         """Queries asked by that step of the agent.
 
-        Consistency probes and labels taken over from another store (asked at step 0) do not
-        count.
+        Consistency probes, labels taken over from another store (asked at step 0) and queries
+        that were taken back before anybody answered do not count.
         """
-        return self._db.execute(
+        return self._count_asked("", until_step)
+
+    def count_pending(self, until_step: int | None = None) -> int:
+        """Those of `count_asked` that had no answer at that step."""
+        return self._count_asked(f"AND id NOT IN (SELECT query FROM {_STANDING})", until_step)
+
+    def _count_asked(self, condition: str, until_step: int | None) -> int:
+        return self.db.execute(
             "SELECT count(*) FROM queries "
-            "WHERE repeats IS NULL AND step > 0 AND (?1 IS NULL OR step <= ?1)",
+            "WHERE repeats IS NULL AND step > 0 AND (?1 IS NULL OR step <= ?1) "
+            "AND id NOT IN (SELECT query FROM outgrown WHERE (?1 IS NULL OR step <= ?1) "
+            f"AND query NOT IN (SELECT query FROM {_STANDING})) {condition}",
             (until_step,),
         ).fetchone()[0]
 
     def count_answered(self, until_step: int | None = None) -> int:
-        """Standing answers given by that step of the agent."""
-        return self._db.execute(
-            "SELECT count(*) FROM standing WHERE ?1 IS NULL OR step <= ?1", (until_step,)
+        """Standing answers at that step of the agent, consistency probes aside."""
+        return self.db.execute(
+            f"SELECT count(*) FROM {_STANDING} s JOIN queries q ON q.id = s.query "
+            "WHERE q.repeats IS NULL",
+            (until_step,),
         ).fetchone()[0]
 
     def latest_answer(self, until_step: int) -> int:
         """Id of the latest answer given by that step, 0 if none: nothing is new if it stays."""
-        row = self._db.execute("SELECT max(id) FROM answers WHERE step <= ?", (until_step,))
+        row = self.db.execute("SELECT max(id) FROM answers WHERE step <= ?", (until_step,))
+        return row.fetchone()[0] or 0
+
+    def last_answered(self, until_step: int) -> int:
+        """The agent's step at the latest answer given by that step, 0 if none was."""
+        row = self.db.execute("SELECT max(step) FROM answers WHERE step <= ?", (until_step,))
         return row.fetchone()[0] or 0
 
     def take_over(self, source: "LabelStore") -> int:
@@ -338,11 +334,5 @@ class LabelStore:
         return len(labels)
 
 
-def _statements(script: str) -> Iterator[str]:
-    """Single statements of an SQL script (`executescript` would commit on its own)."""
-    part = ""
-    for line in script.splitlines(keepends=True):
-        part += line
-        if sqlite3.complete_statement(part):
-            yield part
-            part = ""
+def _pack(clip: Clip) -> tuple[Clip, str, bytes]:
+    return clip, clip.digest(), clip.to_bytes()

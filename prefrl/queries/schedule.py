@@ -1,5 +1,6 @@
 """The label schedule: how many labels are due by which step."""
 
+import bisect
 import math
 from dataclasses import dataclass
 
@@ -33,3 +34,7 @@ class LabelSchedule:
             math.log1p(self.decay * progress) / math.log1p(self.decay) if self.decay else progress
         )
         return self.first + math.floor((self.budget - self.first) * share + 1e-9)
+
+    def step_of(self, n: int) -> int:
+        """The step by which `n` labels are due, `n` at most the budget."""
+        return bisect.bisect_left(range(self.until), n, key=self.due)

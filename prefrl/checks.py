@@ -1,0 +1,78 @@
+"""What a run depends on, tried before anything is written."""
+
+from pathlib import Path
+
+from prefrl.agent.envs import probe
+from prefrl.agent.ppo import check_agent
+from prefrl.clips.clip import Clip
+from prefrl.clips.render import Renderer
+from prefrl.config import Config
+from prefrl.environment import FRAME_SIZE, find_spec, make_drawable
+from prefrl.errors import UserError, nearest
+from prefrl.labellers.display import check_display
+from prefrl.labellers.oracle import load_score, teacher
+from prefrl.labels.store import LabelStore
+from prefrl.queries.rules import RULES
+
+
+def check_inputs(config: Config) -> Clip:
+    """Try what a run depends on, before anything is written; give a clip of random actions.
+
+    Raises:
+        UserError: Environment, rule, teacher, PPO settings, oracle or display cannot be used.
+    """
+    if config.query.rule not in RULES:
+        raise UserError(
+            f"unknown query rule '{config.query.rule}': {nearest(config.query.rule, list(RULES))}"
+        )
+    teacher(config.labels.teacher)
+    check_agent(config.agent, config.env.copies)
+    limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
+    if limit is not None and limit < config.clips.length and not config.run.true_reward:
+        raise UserError(
+            f"{config.env.id} has episodes of {limit} steps, shorter than one clip of "
+            f"{config.clips.length}: use a preset with a smaller clips.length"
+        )
+    if config.labels.labeller == "human" and not config.run.true_reward:
+        check_display()
+    sample = probe(config.env, config.clips.length)
+    if config.labels.labeller == "human" and not sample.states.shape[1]:
+        _check_frames(config)
+    if config.labels.oracle:
+        load_score(config.labels.oracle, sample)
+    return sample
+
+
+def _check_frames(config: Config) -> None:
+    """Whether an environment whose state cannot be read draws itself."""
+    env = make_drawable(config.env, *FRAME_SIZE)
+    try:
+        env.reset(seed=0)
+        Renderer(env)
+    finally:
+        env.close()
+
+
+def check_source(config: Config, shape: tuple[int, ...]) -> None:
+    """Whether the labels to start from are of this environment and clip length.
+
+    Raises:
+        UserError: They are not, or there is no such store.
+    """
+    path = Path(config.labels.source)
+    if not path.is_file():
+        raise UserError(f"labels to start from: '{path}' does not exist")
+    source = LabelStore(path, read_only=True)
+    try:
+        labels = source.labels()
+        if not labels:
+            raise UserError(f"labels to start from: '{path}' has none")
+        env_id = source.facts().get("environment", "?")
+        found = source.clip(labels[0].query.left_clip).inputs.shape
+    finally:
+        source.close()
+    if env_id != config.env.id or found != shape:
+        raise UserError(
+            f"labels to start from: '{path}' is of {env_id} with clips {found}, "
+            f"this run is of {config.env.id} with clips {shape}"
+        )

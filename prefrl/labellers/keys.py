@@ -1,0 +1,56 @@
+"""The keys of the window, and what its help says of them."""
+
+import pygame
+
+ANSWERS = ("left", "right", "equal", "skip")
+
+KEYS = {
+    pygame.K_LEFT: "left",
+    pygame.K_RIGHT: "right",
+    pygame.K_DOWN: "equal",
+    pygame.K_UP: "skip",
+    pygame.K_BACKSPACE: "back",
+    pygame.K_u: "back",
+    pygame.K_r: "restart",
+    pygame.K_SPACE: "pause",
+    pygame.K_COMMA: "frame back",
+    pygame.K_PERIOD: "frame on",
+    pygame.K_LEFTBRACKET: "slower",
+    pygame.K_RIGHTBRACKET: "faster",
+    pygame.K_f: "full screen",
+    pygame.K_F11: "full screen",
+    pygame.K_t: "theme",
+    pygame.K_h: "help",
+    pygame.K_F1: "help",
+    pygame.K_ESCAPE: "close",
+}
+
+REVIEW_KEYS = KEYS | {
+    pygame.K_RETURN: "forward",
+    pygame.K_n: "forward",
+    pygame.K_PAGEDOWN: "forward",
+    pygame.K_PAGEUP: "back",
+}
+
+HELP = [
+    ("←  →", "the left, or the right clip is better"),
+    ("↓", "both are equally good"),
+    ("↑", "can't tell: the pair is put aside"),
+    ("Backspace  U", "take the last answer back, as often as you like"),
+    ("R", "play from the start"),
+    ("Space", "stop and go"),
+    (",  .", "one frame back, one frame on"),
+    ("[  ]", "slower, faster"),
+    ("F", "full screen"),
+    ("T", "light or dark"),
+    ("H", "this help"),
+    ("Esc", "close the window; training goes on"),
+]
+
+REVIEW_HELP = [
+    ("←  →  ↓  ↑", "another answer, in place of the marked one; both stay in the store"),
+    ("Enter  N", "the next pair"),
+    ("Backspace  U", "the pair before"),
+    *HELP[4:-1],
+    ("Esc", "close the window"),
+]

@@ -1,0 +1,330 @@
+"""The window's picture: two clips, the question above, the keys as buttons below.
+
+`Screen.draw` paints a `Scene` and gives the places that take clicks. Everything is laid out from
+the window's size in pixels, between 640 x 400 and 4K, with text that stays readable.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pygame
+
+from prefrl.labellers.notice import Notice
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours; those of the answers are Okabe and Ito's, which colour-blind people tell apart."""
+
+    back: Colour
+    panel: Colour
+    edge: Colour
+    text: Colour
+    dim: Colour
+    warn: Colour
+    answers: dict[str, Colour]
+
+
+THEMES = {
+    "dark": Theme(
+        back=(24, 26, 30),
+        panel=(44, 48, 55),
+        edge=(84, 90, 100),
+        text=(238, 238, 238),
+        dim=(164, 170, 178),
+        warn=(240, 228, 66),
+        answers={
+            "left": (86, 180, 233),
+            "right": (230, 159, 0),
+            "equal": (0, 178, 130),
+            "skip": (204, 121, 167),
+        },
+    ),
+    "light": Theme(
+        back=(247, 247, 244),
+        panel=(228, 229, 226),
+        edge=(168, 170, 168),
+        text=(28, 30, 34),
+        dim=(92, 96, 102),
+        warn=(150, 40, 0),
+        answers={
+            "left": (0, 114, 178),
+            "right": (190, 80, 0),
+            "equal": (0, 120, 88),
+            "skip": (165, 75, 125),
+        },
+    ),
+}
+
+WORDS = {"left": "left", "right": "right", "equal": "both equal", "skip": "can't tell"}
+ARROWS = {"left": "←", "right": "→", "equal": "↓", "skip": "↑"}
+
+ANSWER_BUTTONS = (
+    ("left", "←  Left is better"),
+    ("equal", "↓  Both equal"),
+    ("skip", "↑  Can't tell"),
+    ("right", "Right is better  →"),
+)
+
+
+@dataclass
+class Scene:
+    """What to paint."""
+
+    question: str
+    status: str
+    left: np.ndarray | None = None
+    """The frame on the left, `(height, width, 3)` uint8; None while there is no pair."""
+    right: np.ndarray | None = None
+    played: float = 0.0
+    """Share of the loop that is over."""
+    mark: str | None = None
+    """The answer that is given, or stands."""
+    notice: Notice | None = None
+    """In place of a pair."""
+    banner: str | None = None
+    """What went wrong."""
+    tools: list[tuple[str, str]] = field(default_factory=list)
+    """Actions and texts of the small buttons."""
+    help: list[tuple[str, str]] | None = None
+    """Keys and their meaning, over everything else."""
+
+
+@lru_cache(maxsize=1)
+def _font_file() -> str | None:
+    """DejaVu Sans, which has arrows and most alphabets and comes with matplotlib."""
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return str(file) if file.exists() else None
+
+
+@lru_cache(maxsize=32)
+def _font(size: int) -> pygame.font.Font:
+    return pygame.font.Font(_font_file(), size)
+
+
+@lru_cache(maxsize=256)
+def _text(text: str, size: int, colour: Colour) -> pygame.Surface:
+    return _font(size).render(text, True, colour)
+
+
+class Screen:
+    """Paints scenes on a window's surface.
+
+    Args:
+        theme: A name in `THEMES`.
+    """
+
+    def __init__(self, theme: str) -> None:
+        self.theme = theme
+        self.places: list[tuple[pygame.Rect, str]] = []
+        """What was painted last and takes clicks: where, and the action."""
+
+    def draw(self, surface: pygame.Surface, scene: Scene) -> None:
+        """Paint `scene` and set `places`."""
+        theme = THEMES[self.theme]
+        width, height = surface.get_size()
+        unit = min(max(min(width / 1280, height / 800), 0.5), 3.0)
+        gap = round(12 * unit)
+        text = max(13, round(20 * unit))
+        small = max(12, round(16 * unit))
+        self.places = []
+        surface.fill(theme.back)
+
+        bottom = height - gap // 2
+        bottom = self._line(surface, scene.status, small, theme.dim, bottom, gap)
+        bottom = self._tools(surface, scene.tools, small, bottom, gap)
+        bottom = self._answers(surface, scene, text, bottom, gap)
+        top = self._question(surface, scene.question, text, gap)
+        room = pygame.Rect(gap, top, width - 2 * gap, bottom - top)
+        if scene.left is not None and scene.right is not None:
+            self._pair(surface, scene, room, gap)
+        elif scene.notice:
+            self._notice(surface, scene.notice, room, text, small)
+        if scene.banner:
+            self._banner(surface, scene.banner, room, text)
+        if scene.help:
+            self._help(surface, scene.help, text, gap)
+
+    def _line(
+        self, surface: pygame.Surface, text: str, size: int, colour: Colour, bottom: int, gap: int
+    ) -> int:
+        """One line of text that ends at `bottom`; gives where the room above it ends."""
+        line = _text(_fit(text, size, surface.get_width() - 2 * gap), size, colour)
+        surface.blit(line, line.get_rect(midbottom=(surface.get_width() // 2, bottom)))
+        return bottom - line.get_height() - gap // 2
+
+    def _tools(
+        self,
+        surface: pygame.Surface,
+        tools: list[tuple[str, str]],
+        size: int,
+        bottom: int,
+        gap: int,
+    ) -> int:
+        theme = THEMES[self.theme]
+        width = surface.get_width()
+        pad = max(3, gap // 2)
+        lines = [_text(words, size, theme.dim) for _, words in tools]
+        while lines and sum(line.get_width() + 3 * pad for line in lines) > width and size > 9:
+            size -= 1
+            lines = [_text(words, size, theme.dim) for _, words in tools]
+        total = sum(line.get_width() + 2 * pad for line in lines) + pad * (len(lines) - 1)
+        height = max((line.get_height() for line in lines), default=0) + pad
+        x = (width - total) // 2
+        for (action, _), line in zip(tools, lines, strict=True):
+            box = pygame.Rect(x, bottom - height, line.get_width() + 2 * pad, height)
+            pygame.draw.rect(surface, theme.edge, box, 1, border_radius=pad)
+            surface.blit(line, line.get_rect(center=box.center))
+            self.places.append((box, action))
+            x = box.right + pad
+        return bottom - height - gap // 2
+
+    def _answers(
+        self, surface: pygame.Surface, scene: Scene, size: int, bottom: int, gap: int
+    ) -> int:
+        theme = THEMES[self.theme]
+        width = (surface.get_width() - 5 * gap) // 4
+        height = round(size * 2.1)
+        for i, (answer, words) in enumerate(ANSWER_BUTTONS):
+            box = pygame.Rect(gap + i * (width + gap), bottom - height, width, height)
+            colour = theme.answers[answer]
+            chosen = scene.mark == answer
+            pygame.draw.rect(surface, colour if chosen else theme.panel, box, border_radius=gap)
+            pygame.draw.rect(surface, colour, box, max(2, gap // 6), border_radius=gap)
+            fitting = next(
+                (s for s in range(size, 9, -1) if _font(s).size(words)[0] < width - gap), 10
+            )
+            line = _text(words, fitting, theme.back if chosen else theme.text)
+            surface.blit(line, line.get_rect(center=box.center))
+            self.places.append((box, answer))
+        return bottom - height - gap // 2
+
+    def _question(self, surface: pygame.Surface, question: str, size: int, gap: int) -> int:
+        """The question in at most three lines; gives where the room below it begins."""
+        width = surface.get_width() - 4 * gap
+        lines = _wrap(question, size, width)
+        while len(lines) > 3 and size > 11:
+            size -= 1
+            lines = _wrap(question, size, width)
+        y = gap
+        for words in lines[:3]:
+            line = _text(words, size, THEMES[self.theme].text)
+            surface.blit(line, line.get_rect(midtop=(surface.get_width() // 2, y)))
+            y += line.get_height()
+        return y + gap
+
+    def _pair(self, surface: pygame.Surface, scene: Scene, room: pygame.Rect, gap: int) -> None:
+        assert scene.left is not None
+        assert scene.right is not None
+        theme = THEMES[self.theme]
+        rows, columns = scene.left.shape[:2]
+        bar = max(4, gap // 2)
+        scale = min((room.width - gap) / 2 / columns, (room.height - bar - gap) / rows)
+        size = (max(1, int(columns * scale)), max(1, int(rows * scale)))
+        middle = room.centerx
+        top = room.y + (room.height - size[1] - bar - gap) // 2
+        for side, frame, x in (
+            ("left", scene.left, middle - gap // 2 - size[0]),
+            ("right", scene.right, middle + gap // 2),
+        ):
+            box = pygame.Rect((x, top), size)
+            picture = pygame.image.frombuffer(frame.data, frame.shape[1::-1], "RGB")
+            surface.blit(pygame.transform.smoothscale(picture.convert(surface), size), box)
+            self.places.append((box, side))
+            chosen = scene.mark in (side, "equal")
+            if scene.mark and not chosen:
+                veil = pygame.Surface(size)
+                veil.fill(theme.back)
+                veil.set_alpha(150)
+                surface.blit(veil, box)
+            colour = theme.answers[str(scene.mark)] if chosen else theme.edge
+            pygame.draw.rect(surface, colour, box, max(4, gap // 2) if chosen else 1)
+        track = pygame.Rect(middle - gap // 2 - size[0], top + size[1] + gap // 2, 0, bar // 2)
+        track.width = 2 * size[0] + gap
+        pygame.draw.rect(surface, theme.panel, track, border_radius=bar)
+        track.width = round(track.width * scene.played)
+        pygame.draw.rect(surface, theme.dim, track, border_radius=bar)
+        if scene.mark:
+            self._badge(surface, scene.mark, (middle, top + size[1] // 2), gap)
+
+    def _badge(self, surface: pygame.Surface, mark: str, centre: tuple[int, int], gap: int) -> None:
+        """The answer as a sign between the clips: never by colour alone."""
+        theme = THEMES[self.theme]
+        line = _text(f"{ARROWS[mark]} {WORDS[mark]}", gap * 2, theme.back)
+        box = line.get_rect(center=centre).inflate(2 * gap, gap)
+        pygame.draw.rect(surface, theme.answers[mark], box, border_radius=gap)
+        surface.blit(line, line.get_rect(center=centre))
+
+    def _notice(
+        self, surface: pygame.Surface, notice: Notice, room: pygame.Rect, text: int, small: int
+    ) -> None:
+        theme = THEMES[self.theme]
+        y = room.centery - 2 * text
+        line = _text(notice.headline, round(text * 1.4), theme.text)
+        surface.blit(line, line.get_rect(midtop=(room.centerx, y)))
+        y += line.get_height() + text // 2
+        for words in _wrap(notice.detail, small, room.width):
+            line = _text(words, small, theme.dim)
+            surface.blit(line, line.get_rect(midtop=(room.centerx, y)))
+            y += line.get_height()
+        if notice.done is not None:
+            track = pygame.Rect(0, y + text // 2, room.width // 2, max(6, text // 3))
+            track.centerx = room.centerx
+            pygame.draw.rect(surface, theme.panel, track, border_radius=track.height)
+            track.width = round(track.width * min(1.0, max(0.0, notice.done)))
+            pygame.draw.rect(surface, theme.answers["left"], track, border_radius=track.height)
+
+    def _banner(self, surface: pygame.Surface, words: str, room: pygame.Rect, size: int) -> None:
+        theme = THEMES[self.theme]
+        lines = [_text(w, size, theme.back) for w in _wrap(words, size, round(room.width * 0.8))]
+        height = lines[0].get_height()
+        box = pygame.Rect(0, 0, max(line.get_width() for line in lines), height * len(lines))
+        box.center = room.center
+        pygame.draw.rect(surface, theme.warn, box.inflate(size * 2, size), border_radius=size // 2)
+        for i, line in enumerate(lines):
+            surface.blit(line, line.get_rect(midtop=(box.centerx, box.y + i * height)))
+
+    def _help(
+        self, surface: pygame.Surface, rows: list[tuple[str, str]], size: int, gap: int
+    ) -> None:
+        theme = THEMES[self.theme]
+        while len(rows) * size * 1.5 > surface.get_height() - 4 * gap and size > 9:
+            size -= 1
+        left = max(_font(size).size(keys)[0] for keys, _ in rows)
+        right = max(_font(size).size(words)[0] for _, words in rows)
+        step = round(size * 1.5)
+        box = pygame.Rect(0, 0, left + right + 6 * gap, step * len(rows) + 2 * gap)
+        box.center = surface.get_rect().center
+        pygame.draw.rect(surface, theme.panel, box, border_radius=gap)
+        pygame.draw.rect(surface, theme.edge, box, 2, border_radius=gap)
+        for i, (keys, words) in enumerate(rows):
+            y = box.y + gap + i * step
+            surface.blit(_text(keys, size, theme.answers["left"]), (box.x + 2 * gap, y))
+            surface.blit(_text(words, size, theme.text), (box.x + 4 * gap + left, y))
+
+
+def _fit(text: str, size: int, width: int) -> str:
+    """`text`, cut where it is wider than `width` pixels."""
+    while text and _font(size).size(text)[0] > width:
+        text = text[:-2].rstrip() + "…" if len(text) > 2 else ""
+    return text
+
+
+def _wrap(text: str, size: int, width: int) -> list[str]:
+    """Lines of `text` that are at most `width` pixels wide, where its words allow."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if _font(size).size(longer)[0] <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

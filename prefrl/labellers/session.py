@@ -1,0 +1,174 @@
+"""What a person does at the window, without the window: answer, take back, look through.
+
+`Labelling` goes through new pairs, `Review` through answered ones; the window drives both the same
+way. Answers are words about the *screen*: `left`, `right`, `equal`, `skip`.
+"""
+
+import contextlib
+import sqlite3
+from typing import Protocol
+
+import numpy as np
+
+from prefrl.labellers.player import Player, open_store
+from prefrl.labels.desk import Claim, Desk, own
+from prefrl.run import Run
+
+NOT_SAVED = "Not saved: {}. The answer does not count yet: mend that and press the key again."
+ELSEWHERE = "This pair was answered at another window in the meantime."
+NOTHING_TO_UNDO = "There is nothing to take back."
+
+
+class Session(Protocol):
+    """What the window needs of what a person does."""
+
+    @property
+    def current(self) -> Claim | None:
+        """The pair to show."""
+
+    @property
+    def mark(self) -> str | None:
+        """The answer that stands for it, if one does."""
+
+    def answer(self, shown: str, seconds: float) -> str | None:
+        """Answer the current pair; a sentence where that did not go as it should."""
+
+    def back(self) -> str | None:
+        """Go back by one pair; a sentence where that was not possible."""
+
+    def forward(self) -> None:
+        """Go on by one pair, where no answer is needed for that."""
+
+    def show(self) -> None:
+        """Note that the current pair is on the screen now."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
+
+class _AtDesk:
+    """A session's own connection to the store, in the window's thread."""
+
+    def __init__(self, run: Run, player: Player, labeller: str) -> None:
+        self._player = player
+        self._store = open_store(run)
+        self._desk = Desk(
+            self._store,
+            labeller=labeller,
+            rng=np.random.default_rng(),
+            session=player.session,
+        )
+
+    @property
+    def current(self) -> Claim | None:
+        claims = self._player.claims
+        return claims[0] if claims else None
+
+    def show(self) -> None:
+        if self.current:
+            with contextlib.suppress(sqlite3.Error):  # it is news for others, no more
+                self._desk.show(self.current)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class Labelling(_AtDesk):
+    """New pairs one after another, with any number of steps back.
+
+    Args:
+        run: The run.
+        player: Claims the pairs.
+        labeller: Who sits here; what they answered before can be taken back too.
+    """
+
+    def __init__(self, run: Run, player: Player, labeller: str) -> None:
+        super().__init__(run, player, labeller)
+        self._history = [Claim(label.query, label.swapped) for label in self._desk.answered()]
+        self.seconds: list[float] = []
+        """Taken for each answer of this session."""
+
+    @property
+    def mark(self) -> str | None:
+        return None
+
+    def answer(self, shown: str, seconds: float) -> str | None:
+        claim = self._player.claims[0]
+        try:
+            taken = self._desk.answer(claim, shown, seconds=seconds)
+        except sqlite3.Error as error:
+            return NOT_SAVED.format(error)
+        with self._player.lock:
+            self._player.claims.remove(claim)
+        if not taken:
+            return ELSEWHERE
+        self._history.append(claim)
+        self.seconds.append(seconds)
+        return None
+
+    def back(self) -> str | None:
+        while self._history:
+            claim = self._history[-1]
+            try:
+                taken_back = self._desk.retake(claim)
+            except sqlite3.Error as error:
+                return NOT_SAVED.format(error)
+            self._history.pop()
+            if taken_back:
+                with self._player.lock:
+                    self._player.claims.insert(0, claim)
+                return None
+        return NOTHING_TO_UNDO
+
+    def forward(self) -> None:
+        pass
+
+
+class Review(_AtDesk):
+    """Answered pairs, with the answer marked; another answer corrects it.
+
+    Args:
+        run: The run.
+        player: Fetches the pairs; must not take new ones.
+        labeller: Who corrects.
+    """
+
+    def __init__(self, run: Run, player: Player, labeller: str) -> None:
+        super().__init__(run, player, labeller)
+        labels = self._store.labels()
+        self._claims = [Claim(label.query, label.swapped) for label in labels]
+        self._marks = [own(label.answer, label.swapped) for label in labels]
+        self.place = 0
+        """Of the current pair among `count`."""
+        self.count = len(labels)
+        self.corrected = 0
+        self._turn()
+
+    @property
+    def mark(self) -> str | None:
+        return self._marks[self.place] if self.count else None
+
+    def answer(self, shown: str, seconds: float) -> str | None:
+        if shown == self._marks[self.place]:
+            return None
+        try:
+            self._desk.correct(self._claims[self.place], shown)
+        except sqlite3.Error as error:
+            return NOT_SAVED.format(error)
+        self._marks[self.place] = shown
+        self.corrected += 1
+        return None
+
+    def back(self) -> str | None:
+        self.place = max(0, self.place - 1)
+        self._turn()
+        return None
+
+    def forward(self) -> None:
+        self.place = max(0, min(self.count - 1, self.place + 1))
+        self._turn()
+
+    def _turn(self) -> None:
+        before = self._claims[max(0, self.place - 1) : self.place]
+        with self._player.lock:
+            self._player.claims = self._claims[self.place : self.place + 3] + before

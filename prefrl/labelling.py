@@ -1,0 +1,190 @@
+"""Labelling by people: the window on a run, its opening by a trainer, answers as a table."""
+
+import csv
+import getpass
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.errors import RunFailed, UserError
+from prefrl.labels.desk import own
+from prefrl.labels.store import LabelStore
+from prefrl.lock import hold
+from prefrl.run import Run
+
+
+def label(
+    run: str | Path | Run,
+    *,
+    review: bool = False,
+    labeller: str | None = None,
+    probes: float | None = None,
+    theme: str = "dark",
+) -> str:
+    """Open a window on a run and serve the person until they close it; give what to tell them.
+
+    Any number of windows may be open on a run, whether it is being trained or not.
+
+    Args:
+        run: The run or its folder.
+        review: Look through all answered pairs, and correct answers, instead.
+        labeller: Who sits at the window; the login name when None.
+        probes: Share of pairs that repeat an earlier one, sides swapped; as configured when
+            None.
+        theme: `dark` or `light`.
+
+    Raises:
+        UserError: There is no such run, display or environment here.
+        RunFailed: Nothing more can be drawn.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    _check_store(run)
+    share = run.config.labels.probes if probes is None else probes
+    if not 0 <= share <= 0.5:
+        raise UserError(f"the share of probes must be from 0 to 0.5, got {share:g}")
+    name = labeller or getpass.getuser()
+
+    from prefrl.labellers.display import close_display, open_display
+
+    open_display()
+    from prefrl.labellers.player import Player
+    from prefrl.labellers.session import Labelling, Review
+    from prefrl.labellers.window import Window
+
+    player = Player(run, labeller=name, probes=share, take=not review)
+    with hold(run.window_lock, shared=True):
+        player.start()
+        session = (Review if review else Labelling)(run, player, name)
+        window = Window(
+            session,
+            player,
+            title=f"prefrl · {run.config.env.id}" + (" · review" if review else ""),
+            question=run.config.labels.question,
+            run=str(run.path),
+            theme=theme,
+        )
+        try:
+            window.loop()
+        finally:
+            failure = player.failure
+            player.close()
+            session.close()
+            close_display()
+    if failure:
+        raise UserError(failure) if not player.seconds_drawn else RunFailed(failure)
+    return _farewell(run, session, window.speed.next_pair)
+
+
+def _farewell(run: Run, session: object, latencies: list[float]) -> str:
+    from prefrl.labellers.session import Labelling
+
+    lines = []
+    if isinstance(session, Labelling) and session.seconds:
+        lines.append(
+            f"{len(session.seconds)} answers, {np.median(session.seconds):.1f} s each (median)"
+        )
+    if latencies:
+        p50, p99 = np.percentile(latencies, [50, 99]) * 1000
+        lines.append(f"from a key to the next pair: {p50:.0f} ms (median), {p99:.0f} ms (p99)")
+    lines.append(f"`prefrl label {run.path}` opens the window again; training goes on without it")
+    return "\n".join(lines)
+
+
+def _check_store(run: Run) -> None:
+    if run.config.run.true_reward:
+        raise UserError(f"'{run.path}' learns from the true reward: it has no labels to give")
+    if not run.label_file.exists():
+        raise UserError(f"'{run.path}' has no label store ({run.label_file.name})")
+    LabelStore(run.label_file, read_only=True).close()
+
+
+COLUMNS = (
+    "query",
+    "answer",
+    "left_shown",
+    "labeller",
+    "seconds",
+    "step_asked",
+    "step_answered",
+    "repeats",
+)
+
+
+def export(run: str | Path | Run, out: str | Path) -> Path:
+    """Write one row per standing answer as CSV; give its path.
+
+    `answer` is in the query's own order of clips, `left_shown` the side of the screen on which
+    its left clip was, `repeats` the query that a consistency probe repeats.
+
+    Args:
+        run: The run or its folder.
+        out: The file.
+
+    Raises:
+        UserError: There is no such run, or the file cannot be written.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    _check_store(run)
+    store = LabelStore(run.label_file, read_only=True)
+    labels = [*store.labels(), *store.labels(probes=True)]
+    store.close()
+    path = Path(out)
+    try:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for given in sorted(labels, key=lambda given: given.query.id):
+                query = given.query
+                writer.writerow(
+                    (
+                        query.id,
+                        given.answer,
+                        own("left", given.swapped),
+                        given.labeller,
+                        f"{given.seconds:.3f}",
+                        query.step,
+                        given.step,
+                        "" if query.repeats is None else query.repeats,
+                    )
+                )
+    except OSError as error:
+        raise UserError(f"cannot write '{path}': {error.strerror}") from None
+    return path
+
+
+class WindowProcess:
+    """A window that a trainer opened, in a process of its own that outlives the trainer.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._log = run.path / "window.log"
+        with self._log.open("w") as log:
+            self._process: subprocess.Popen | None = subprocess.Popen(
+                [sys.executable, "-m", "prefrl.cli", "label", str(run.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is meant for the trainer
+            )
+
+    def news(self) -> str | None:
+        """What to tell the person once the window is closed; None before and after."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        failed, self._process = self._process.returncode != 0, None
+        words = self._log.read_text().strip()
+        if failed:
+            reason = words.splitlines()[-1] if words else "it was killed"
+            return f"the window is closed ({reason}): `prefrl label {self._run.path}` opens one"
+        return words
+
+    def release(self) -> None:
+        """Leave the window to itself."""
+        if self._process:
+            self._process.returncode = 0  # nobody waits for it any more

@@ -1,0 +1,142 @@
+"""The tables of a label store, how an older file becomes a present one, how a file is opened."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from prefrl.errors import UserError
+
+ANSWERS = ("left", "right", "equal", "skip")
+
+WITHDRAWN = "withdrawn"
+"""Takes back the answer before it."""
+
+_FIRST = f"""
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE clips (
+    id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,       -- of what a labeller can see
+    data BLOB NOT NULL                 -- compressed .npz arrays
+);
+CREATE TABLE queries (
+    id INTEGER PRIMARY KEY,
+    left_clip INTEGER NOT NULL REFERENCES clips,
+    right_clip INTEGER NOT NULL REFERENCES clips CHECK (left_clip <> right_clip),
+    step INTEGER NOT NULL,             -- the agent's, at asking
+    asked REAL NOT NULL,               -- seconds since 1970
+    rule TEXT NOT NULL,
+    repeats INTEGER REFERENCES queries -- a consistency probe of that query
+);
+CREATE UNIQUE INDEX pair_asked_once ON queries
+    (min(left_clip, right_clip), max(left_clip, right_clip)) WHERE repeats IS NULL;
+CREATE TABLE labellers (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,
+    query INTEGER NOT NULL REFERENCES queries,
+    answer TEXT NOT NULL CHECK (answer IN {(*ANSWERS, WITHDRAWN)}),
+    labeller INTEGER NOT NULL REFERENCES labellers,
+    seconds REAL NOT NULL,             -- taken by the labeller
+    swapped INTEGER NOT NULL,          -- 1: the left clip was shown on the right
+    step INTEGER NOT NULL,             -- the agent's, at answering
+    answered REAL NOT NULL             -- seconds since 1970
+);
+CREATE INDEX answers_by_query ON answers (query);
+CREATE VIEW standing AS
+    SELECT * FROM answers WHERE answer <> '{WITHDRAWN}'
+    AND id IN (SELECT max(id) FROM answers GROUP BY query);
+"""
+
+_SECOND = """
+CREATE TABLE outgrown (                -- queries taken back before anybody answered them
+    query INTEGER PRIMARY KEY REFERENCES queries,
+    step INTEGER NOT NULL              -- the agent's, then
+);
+CREATE TABLE claims (                  -- who is at which query now; not for the record
+    query INTEGER PRIMARY KEY REFERENCES queries,
+    session TEXT NOT NULL,
+    swapped INTEGER NOT NULL,          -- 1: the left clip is shown on the right
+    shown REAL,                        -- since when it is on the screen, seconds since 1970
+    until REAL NOT NULL                -- renewed until then, seconds since 1970
+);
+"""
+
+
+def _append_only(*tables: str) -> str:
+    return "".join(
+        f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT raise(ABORT, '{table} are append-only'); END;\n"
+        for table in tables
+        for verb in ("update", "delete")
+    )
+
+
+MIGRATIONS = (
+    _FIRST + _append_only("clips", "queries", "answers"),
+    _SECOND + _append_only("outgrown"),
+)
+"""What each version adds to the one before; a new file goes through all."""
+
+VERSION = len(MIGRATIONS)
+
+
+def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connection:
+    """Open a store; unless `read_only`, make it if there is none and bring it up to date.
+
+    Args:
+        path: The file.
+        read_only: Make no file and no table. (SQLite's own read-only mode would leave its
+            working files behind.)
+        patience: Seconds to wait for another process's transaction.
+
+    Raises:
+        UserError: The file is not a label store, or is of a newer version.
+    """
+    place = f"{path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
+    try:
+        db = sqlite3.connect(place, isolation_level=None, timeout=patience, uri=True)
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version <= VERSION and not read_only:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA foreign_keys = ON")
+            if version < VERSION:
+                _migrate(db)
+    except sqlite3.DatabaseError as error:
+        if any(word in str(error) for word in ("disk", "full", "readonly", "locked")):
+            raise
+        raise UserError(f"'{path}' is not a label store: {error}") from None
+    if version == 0 and read_only:
+        db.close()
+        raise UserError(f"'{path}' is not a label store: it has no labels' tables")
+    if version > VERSION:
+        db.close()
+        raise UserError(
+            f"'{path}' has label store version {version}, this prefrl reads up to "
+            f"{VERSION}: upgrade prefrl"
+        )
+    return db
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again: another process may have come first.
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        for script in MIGRATIONS[version:]:
+            for statement in _statements(script):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Single statements of an SQL script (`executescript` would commit on its own)."""
+    part = ""
+    for line in script.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            yield part
+            part = ""
