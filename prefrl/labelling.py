@@ -74,10 +74,10 @@ def label(
             close_display()
     if failure:
         raise UserError(failure) if not player.seconds_drawn else RunFailed(failure)
-    return _farewell(run, session, window.speed.next_pair)
+    return _farewell(run, session, window.speed.next_pair, player.seconds_drawn)
 
 
-def _farewell(run: Run, session: object, latencies: list[float]) -> str:
+def _farewell(run: Run, session: object, latencies: list[float], drawn: list[float]) -> str:
     from prefrl.labellers.session import Labelling
 
     lines = []
@@ -88,6 +88,8 @@ def _farewell(run: Run, session: object, latencies: list[float]) -> str:
     if latencies:
         p50, p99 = np.percentile(latencies, [50, 99]) * 1000
         lines.append(f"from a key to the next pair: {p50:.0f} ms (median), {p99:.0f} ms (p99)")
+    if drawn:
+        lines.append(f"drawing a pair: {2000 * np.median(drawn):.0f} ms (median)")
     lines.append(f"`prefrl label {run.path}` opens the window again; training goes on without it")
     return "\n".join(lines)
 

@@ -1,9 +1,10 @@
-"""What tests of whole runs share: a small run, and how two runs are compared."""
+"""What tests share: a small run, how two runs are compared, a clip of the point mass."""
 
 import csv
 
 import numpy as np
 
+from prefrl.clips.clip import Clip
 from prefrl.run import Run
 
 SMALL = {"labels": 12, "steps": 3840, "quiet": True}
@@ -38,3 +39,20 @@ def assert_same_run(first: Run, second: Run, without: tuple[str, ...] = ("time/"
     assert rows_of(first, without) == rows_of(second, without)
     for a, b in zip(weights_of(first), weights_of(second), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def point_mass_clip(number: int, length: int = 15) -> Clip:
+    """The point mass flying on a line of its own; the higher the number, the better."""
+    speed = 0.01 * (number + 1)
+    states = np.zeros((length, 4))
+    states[:, 0] = -0.9 + speed * np.arange(length)
+    states[:, 1] = 0.5 - 0.02 * number
+    states[:, 2] = speed
+    return Clip(
+        observations=states.astype(np.float32),
+        actions=np.full((length, 2), 0.1, np.float32),
+        true_rewards=states[:, 2],
+        states=states,
+        infos={"x_velocity": states[:, 2]},
+        step=960,
+    )

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from compare import point_mass_clip
 
 import prefrl
 from prefrl.clips.clip import Clip
+from prefrl.config import load_config
 
 torch.set_num_threads(1)
 
@@ -38,6 +40,24 @@ def make_clip() -> Callable[..., Clip]:
             infos={"speed": rng.normal(size=length)},
             step=7,
         )
+
+    return make
+
+
+@pytest.fixture
+def asked_run(tmp_path: Path) -> Callable[..., prefrl.Run]:
+    """Makes a run of the point mass that has asked about some pairs and is not trained."""
+
+    def make(pairs: int = 12, **labels: object) -> prefrl.Run:
+        sections = {"labels": {"labeller": "human", "budget": 40, "probes": 0.0} | labels}
+        run = prefrl.Run.create(tmp_path / "run", load_config("prefrl/PointMass-v0", sections))
+        store = run.labels
+        store.note(environment="prefrl/PointMass-v0", step=960)
+        for i in range(pairs):
+            left, right = (point_mass_clip(2 * i + side) for side in (0, 1))
+            store.ask(left, right, step=960 * (1 + i // 4), rule="random")
+        store.close()
+        return run
 
     return make
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefrl.errors import UserError
+from prefrl.labels.schema import MIGRATIONS, VERSION
 from prefrl.labels.store import PREFERENCE, RECENT, LabelStore
 
 
@@ -79,12 +80,13 @@ def test_a_clip_is_never_paired_with_itself(store, make_clip):
     assert store.count_asked() == 0
 
 
-@pytest.mark.parametrize("table", ["clips", "queries", "answers"])
+@pytest.mark.parametrize("table", ["clips", "queries", "answers", "outgrown"])
 def test_rows_are_never_changed(store, make_clip, table):
     query = store.ask(make_clip(1.0), make_clip(2.0), step=1, rule="random")
-    store.answer(query, "left", labeller="me", seconds=0, step=1)
+    store.answer(query, "left", labeller="me", seconds=0, step=2)
+    assert store.withdraw_outgrown(1, until=1) == 1
     db = sqlite3.connect(store.path)
-    for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET id = 7"):
+    for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET rowid = 7"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             db.execute(statement)
     db.close()
@@ -165,3 +167,59 @@ def test_newer_store(tmp_path):
     db.close()
     with pytest.raises(UserError, match="upgrade prefrl"):
         LabelStore(tmp_path / "new.db")
+
+
+def test_labels_stand_as_they_stood(store, make_clip):
+    """A resumed run must learn from an answer that was withdrawn only later."""
+    query = store.ask(make_clip(1.0), make_clip(2.0), step=1, rule="random")
+    store.answer(query, "left", labeller="me", seconds=0, step=10)
+    store.answer(query, "withdrawn", labeller="me", seconds=0, step=20)
+    store.answer(query, "right", labeller="me", seconds=0, step=30)
+    stood = {step: [label.answer for label in store.labels(step)] for step in (9, 10, 19, 20, 30)}
+    assert stood == {9: [], 10: ["left"], 19: ["left"], 20: [], 30: ["right"]}
+
+
+def test_outgrown_queries_are_replaced_and_late_answers_count(store, make_clip):
+    queries = [
+        store.ask(make_clip(float(i)), make_clip(i + 0.5), step=10 * (i + 1), rule="random")
+        for i in range(4)
+    ]
+    store.answer(queries[0], "left", labeller="me", seconds=0, step=15)
+    assert store.withdraw_outgrown(50, until=30) == 2
+    assert store.withdraw_outgrown(50, until=30) == 0
+    assert [query.id for query in store.pending()] == [queries[3]]
+    assert (store.count_asked(), store.count_pending()) == (2, 1)
+    assert (store.count_asked(49), store.count_pending(49)) == (4, 3), "as it was before"
+    store.answer(queries[1], "left", labeller="me", seconds=0, step=60)
+    assert (store.count_asked(), store.count_answered()) == (3, 2)
+    assert store.count_asked(59) == 2
+
+
+def test_ask_all_is_ask_one_by_one(store, make_clip, tmp_path):
+    pairs = [(make_clip(float(i)), make_clip(i + 0.5)) for i in range(5)]
+    store.ask_all(pairs, step=7, rule="hybrid")
+    store.ask_all(pairs[:2], step=9, rule="hybrid")
+    one_by_one = LabelStore(tmp_path / "other.db")
+    for left, right in pairs:
+        one_by_one.ask(left, right, step=7, rule="hybrid")
+    assert store.pending() == one_by_one.pending()
+    one_by_one.close()
+
+
+def test_store_of_version_one_is_brought_up_to_date(tmp_path, make_clip):
+    path = tmp_path / "old.db"
+    db = sqlite3.connect(path)
+    db.executescript(MIGRATIONS[0])
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO facts VALUES ('environment', 'Hopper-v5')")
+    db.commit()
+    db.close()
+    reader = LabelStore(path, read_only=True)
+    assert (reader.labels(), reader.facts()) == ([], {"environment": "Hopper-v5"})
+    reader.close()
+    store = LabelStore(path)
+    store.ask(make_clip(1.0), make_clip(2.0), step=5, rule="random")
+    assert store.withdraw_outgrown(10, until=5) == 1
+    assert store.facts() == {"environment": "Hopper-v5"}
+    assert store.db.execute("PRAGMA user_version").fetchone()[0] == VERSION
+    store.close()

@@ -1,7 +1,5 @@
 """Environments for the agent: checked with random actions, stepped in turn."""
 
-from collections.abc import Callable
-
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -31,7 +29,7 @@ class TimedVecEnv(DummyVecEnv):
         copies: How many.
         seed: Of the first; each next one takes the next integer.
         stopwatch: Where the time is counted.
-        drawable: Whether the first one can draw itself.
+        drawable: Whether they can draw themselves.
     """
 
     def __init__(
@@ -43,10 +41,10 @@ class TimedVecEnv(DummyVecEnv):
         stopwatch: Stopwatch,
         drawable: bool = False,
     ) -> None:
-        makers: list[Callable[[], gym.Env]] = [lambda: Monitor(make_env(config))] * copies
-        if drawable:
-            makers[0] = lambda: Monitor(make_drawable(config, *FRAME_SIZE))
-        super().__init__(makers)
+        def make() -> gym.Env:
+            return Monitor(make_drawable(config, *FRAME_SIZE) if drawable else make_env(config))
+
+        super().__init__([make] * copies)
         self._id = config.id
         self._stopwatch = stopwatch
         self.seed(seed)

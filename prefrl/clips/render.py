@@ -86,8 +86,8 @@ FASTEST = 30.0
 """Frames per second at most: what a screen and an eye make use of."""
 
 SHORTEST, LONGEST = 1.5, 3.0
-"""Seconds on the screen in which a short clip is judged well; the pace is slowed or hurried to
-them. The clips of Christiano et al. 2017 last 1.5 s."""
+"""Seconds on the screen in which a clip is judged well: its pace is slowed or hurried to them. The
+clips of Christiano et al. 2017 last 1.5 s."""
 
 
 def playback(env: gym.Env) -> tuple[int, float]:
@@ -107,10 +107,9 @@ def clip_playback(length: int, rate: float) -> tuple[int, float]:
         length: Environment steps in the clip.
         rate: Environment steps in a second of the environment's time.
     """
-    stride = max(1, math.ceil(length / (FASTEST * LONGEST)))
-    frames = math.ceil(length / stride)
-    own = rate / stride
-    return stride, min(FASTEST, max(min(own, frames / SHORTEST), frames / LONGEST))
+    seconds = min(max(length / rate, SHORTEST), LONGEST)
+    stride = max(1, math.ceil(length / (FASTEST * seconds)))
+    return stride, math.ceil(length / stride) / seconds
 
 
 def steps_per_second(env: gym.Env) -> float:

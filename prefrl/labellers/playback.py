@@ -48,7 +48,7 @@ class Playback:
         if self._stopped is None:
             self._stopped = self.frame(now)
         else:
-            self._start = now - self._stopped / (self._fps * self._tempo)
+            self._start = self._start_for(self._stopped, now)
             self._stopped = None
 
     def turn(self, frames: int, now: float) -> None:
@@ -59,4 +59,8 @@ class Playback:
         """Play faster or slower from here on."""
         frame = self.frame(now)
         self._tempo = tempo
-        self._start = now - frame / (self._fps * tempo)
+        self._start = self._start_for(frame, now)
+
+    def _start_for(self, frame: int, now: float) -> float:
+        """When it would have begun to be in the middle of `frame` now."""
+        return now - (frame + 0.5) / (self._fps * self._tempo)

@@ -186,11 +186,11 @@ class Player(threading.Thread):
         )
 
     def _ask_for_frames(self) -> None:
-        """Ask for what is missing, one pair at a time: an undo must not stand in line."""
+        """Ask for what is missing, little at a time: an undo must not stand in line."""
         with self.lock:
             needed = [clip for claim in self.claims[:AHEAD] for clip in claim.shown]
         for clip in needed:
-            if len(self._asked) < 2 and not self._known(clip):
+            if len(self._asked) < 3 and not self._known(clip):
                 self._asked.add(clip)
                 with contextlib.suppress(BrokenPipeError):  # the reader starts a new process
                     self._maker.ask(clip)

@@ -66,6 +66,8 @@ class ReelMaker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            # Software rendering in one thread: the other cores have the agent to train.
+            env={"LP_NUM_THREADS": "0"} | os.environ,
         )
 
     def ask(self, clip: int) -> None:

@@ -5,16 +5,12 @@ the window's size in pixels, between 640 x 400 and 4K, with text that stays read
 """
 
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pygame
 
 from prefrl.labellers.notice import Notice
-
-Colour = tuple[int, int, int]
+from prefrl.labellers.typeface import Colour, Typeface
 
 
 @dataclass(frozen=True)
@@ -95,26 +91,6 @@ class Scene:
     """Keys and their meaning, over everything else."""
 
 
-@lru_cache(maxsize=1)
-def _font_file() -> str | None:
-    """DejaVu Sans, which has arrows and most alphabets and comes with matplotlib."""
-    spec = find_spec("matplotlib")
-    if spec is None or spec.origin is None:
-        return None
-    file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-    return str(file) if file.exists() else None
-
-
-@lru_cache(maxsize=32)
-def _font(size: int) -> pygame.font.Font:
-    return pygame.font.Font(_font_file(), size)
-
-
-@lru_cache(maxsize=256)
-def _text(text: str, size: int, colour: Colour) -> pygame.Surface:
-    return _font(size).render(text, True, colour)
-
-
 class Screen:
     """Paints scenes on a window's surface.
 
@@ -124,6 +100,7 @@ class Screen:
 
     def __init__(self, theme: str) -> None:
         self.theme = theme
+        self._type = Typeface()
         self.places: list[tuple[pygame.Rect, str]] = []
         """What was painted last and takes clicks: where, and the action."""
 
@@ -157,7 +134,9 @@ class Screen:
         self, surface: pygame.Surface, text: str, size: int, colour: Colour, bottom: int, gap: int
     ) -> int:
         """One line of text that ends at `bottom`; gives where the room above it ends."""
-        line = _text(_fit(text, size, surface.get_width() - 2 * gap), size, colour)
+        line = self._type.line(
+            self._type.fit(text, size, surface.get_width() - 2 * gap), size, colour
+        )
         surface.blit(line, line.get_rect(midbottom=(surface.get_width() // 2, bottom)))
         return bottom - line.get_height() - gap // 2
 
@@ -172,10 +151,10 @@ class Screen:
         theme = THEMES[self.theme]
         width = surface.get_width()
         pad = max(3, gap // 2)
-        lines = [_text(words, size, theme.dim) for _, words in tools]
+        lines = [self._type.line(words, size, theme.dim) for _, words in tools]
         while lines and sum(line.get_width() + 3 * pad for line in lines) > width and size > 9:
             size -= 1
-            lines = [_text(words, size, theme.dim) for _, words in tools]
+            lines = [self._type.line(words, size, theme.dim) for _, words in tools]
         total = sum(line.get_width() + 2 * pad for line in lines) + pad * (len(lines) - 1)
         height = max((line.get_height() for line in lines), default=0) + pad
         x = (width - total) // 2
@@ -200,9 +179,9 @@ class Screen:
             pygame.draw.rect(surface, colour if chosen else theme.panel, box, border_radius=gap)
             pygame.draw.rect(surface, colour, box, max(2, gap // 6), border_radius=gap)
             fitting = next(
-                (s for s in range(size, 9, -1) if _font(s).size(words)[0] < width - gap), 10
+                (s for s in range(size, 9, -1) if self._type.width(words, s) < width - gap), 10
             )
-            line = _text(words, fitting, theme.back if chosen else theme.text)
+            line = self._type.line(words, fitting, theme.back if chosen else theme.text)
             surface.blit(line, line.get_rect(center=box.center))
             self.places.append((box, answer))
         return bottom - height - gap // 2
@@ -210,13 +189,13 @@ class Screen:
     def _question(self, surface: pygame.Surface, question: str, size: int, gap: int) -> int:
         """The question in at most three lines; gives where the room below it begins."""
         width = surface.get_width() - 4 * gap
-        lines = _wrap(question, size, width)
+        lines = self._type.wrap(question, size, width)
         while len(lines) > 3 and size > 11:
             size -= 1
-            lines = _wrap(question, size, width)
+            lines = self._type.wrap(question, size, width)
         y = gap
         for words in lines[:3]:
-            line = _text(words, size, THEMES[self.theme].text)
+            line = self._type.line(words, size, THEMES[self.theme].text)
             surface.blit(line, line.get_rect(midtop=(surface.get_width() // 2, y)))
             y += line.get_height()
         return y + gap
@@ -258,7 +237,7 @@ class Screen:
     def _badge(self, surface: pygame.Surface, mark: str, centre: tuple[int, int], gap: int) -> None:
         """The answer as a sign between the clips: never by colour alone."""
         theme = THEMES[self.theme]
-        line = _text(f"{ARROWS[mark]} {WORDS[mark]}", gap * 2, theme.back)
+        line = self._type.line(f"{ARROWS[mark]} {WORDS[mark]}", gap * 2, theme.back)
         box = line.get_rect(center=centre).inflate(2 * gap, gap)
         pygame.draw.rect(surface, theme.answers[mark], box, border_radius=gap)
         surface.blit(line, line.get_rect(center=centre))
@@ -268,11 +247,11 @@ class Screen:
     ) -> None:
         theme = THEMES[self.theme]
         y = room.centery - 2 * text
-        line = _text(notice.headline, round(text * 1.4), theme.text)
+        line = self._type.line(notice.headline, round(text * 1.4), theme.text)
         surface.blit(line, line.get_rect(midtop=(room.centerx, y)))
         y += line.get_height() + text // 2
-        for words in _wrap(notice.detail, small, room.width):
-            line = _text(words, small, theme.dim)
+        for words in self._type.wrap(notice.detail, small, room.width):
+            line = self._type.line(words, small, theme.dim)
             surface.blit(line, line.get_rect(midtop=(room.centerx, y)))
             y += line.get_height()
         if notice.done is not None:
@@ -284,7 +263,10 @@ class Screen:
 
     def _banner(self, surface: pygame.Surface, words: str, room: pygame.Rect, size: int) -> None:
         theme = THEMES[self.theme]
-        lines = [_text(w, size, theme.back) for w in _wrap(words, size, round(room.width * 0.8))]
+        lines = [
+            self._type.line(w, size, theme.back)
+            for w in self._type.wrap(words, size, round(room.width * 0.8))
+        ]
         height = lines[0].get_height()
         box = pygame.Rect(0, 0, max(line.get_width() for line in lines), height * len(lines))
         box.center = room.center
@@ -298,8 +280,8 @@ class Screen:
         theme = THEMES[self.theme]
         while len(rows) * size * 1.5 > surface.get_height() - 4 * gap and size > 9:
             size -= 1
-        left = max(_font(size).size(keys)[0] for keys, _ in rows)
-        right = max(_font(size).size(words)[0] for _, words in rows)
+        left = max(self._type.width(keys, size) for keys, _ in rows)
+        right = max(self._type.width(words, size) for _, words in rows)
         step = round(size * 1.5)
         box = pygame.Rect(0, 0, left + right + 6 * gap, step * len(rows) + 2 * gap)
         box.center = surface.get_rect().center
@@ -307,24 +289,5 @@ class Screen:
         pygame.draw.rect(surface, theme.edge, box, 2, border_radius=gap)
         for i, (keys, words) in enumerate(rows):
             y = box.y + gap + i * step
-            surface.blit(_text(keys, size, theme.answers["left"]), (box.x + 2 * gap, y))
-            surface.blit(_text(words, size, theme.text), (box.x + 4 * gap + left, y))
-
-
-def _fit(text: str, size: int, width: int) -> str:
-    """`text`, cut where it is wider than `width` pixels."""
-    while text and _font(size).size(text)[0] > width:
-        text = text[:-2].rstrip() + "…" if len(text) > 2 else ""
-    return text
-
-
-def _wrap(text: str, size: int, width: int) -> list[str]:
-    """Lines of `text` that are at most `width` pixels wide, where its words allow."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if _font(size).size(longer)[0] <= width or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
+            surface.blit(self._type.line(keys, size, theme.answers["left"]), (box.x + 2 * gap, y))
+            surface.blit(self._type.line(words, size, theme.text), (box.x + 4 * gap + left, y))

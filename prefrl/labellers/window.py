@@ -26,7 +26,7 @@ SMALLEST = (640, 400)
 DEBOUNCE = 0.15
 """Seconds of a new pair in which an answer does not count: the key was meant for the last one."""
 
-FEEDBACK = 0.04
+FEEDBACK = 0.03
 """Seconds that an answer stays marked before the next pair takes its place."""
 
 

@@ -1,0 +1,198 @@
+import time
+
+import numpy as np
+import pytest
+from compare import point_mass_clip
+
+import prefrl.labels.desk as desk_module
+from prefrl.labels.desk import PROBE_GAP, Claim, Desk, consistency, own
+from prefrl.labels.store import LabelStore
+
+
+@pytest.fixture
+def store(asked_run):
+    store = asked_run(30).labels
+    yield store
+    store.close()
+
+
+def make_desk(store, seed=0, probes=0.0, labeller="ada"):
+    return Desk(store, labeller=labeller, probes=probes, rng=np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("shown", ["left", "right", "equal", "skip"])
+def test_what_is_stored_is_about_the_clip_that_was_meant(store, shown, swapped):
+    desk = make_desk(store)
+    query = store.pending()[0]
+    claim = Claim(query, swapped)
+    on_screen = dict(zip(("left", "right"), claim.shown, strict=True))
+    assert desk.answer(claim, shown, seconds=1.5)
+    (label,) = store.labels()
+    assert (label.swapped, label.seconds, label.labeller) == (swapped, 1.5, "ada")
+    if shown in on_screen:
+        better = {"left": query.left_clip, "right": query.right_clip}[label.answer]
+        assert better == on_screen[shown]
+    else:
+        assert label.answer == shown
+
+
+def test_own_is_its_own_inverse():
+    for answer in ("left", "right", "equal", "skip"):
+        for swapped in (False, True):
+            assert own(own(answer, swapped), swapped) == answer
+    assert own("left", True) == "right"
+
+
+def test_sides_are_drawn_by_lot(store):
+    swapped = [claim.swapped for claim in make_desk(store).take(30)]
+    assert 5 < sum(swapped) < 25
+
+
+def test_the_latest_batch_comes_first(store):
+    steps = [claim.query.step for claim in make_desk(store).take(30)]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] > steps[-1]
+
+
+def test_two_desks_never_hold_the_same_pair(store):
+    other_connection = LabelStore(store.path)
+    desks = [make_desk(store), make_desk(other_connection, seed=1, labeller="bob")]
+    taken = [claim.query.id for _ in range(10) for desk in desks for claim in desk.take(2)]
+    assert len(taken) == len(set(taken)) == 30
+    assert desks[0].take(1) == []
+    assert desks[0].count_claimed() == 14
+    desks[1].leave()
+    assert len(desks[0].take(30)) == 14
+    other_connection.close()
+
+
+def test_a_pair_answered_elsewhere_is_not_answered_again(store):
+    first, second = make_desk(store), make_desk(store, labeller="bob")
+    (claim,) = first.take(1)
+    assert second.answer(claim, "left", seconds=1)
+    assert not first.answer(claim, "right", seconds=1)
+    assert [label.labeller for label in store.labels()] == ["bob"]
+
+
+def test_claims_of_the_dead_end_and_those_of_the_living_do_not(store, monkeypatch):
+    monkeypatch.setattr(desk_module, "CLAIM_SECONDS", 0.2)
+    dead, living = make_desk(store), make_desk(store)
+    lost, kept = dead.take(10), living.take(10)
+    time.sleep(0.15)
+    living.keep()
+    time.sleep(0.1)
+    third = {claim.query.id for claim in make_desk(store).take(30)}
+    assert {claim.query.id for claim in lost} <= third
+    assert not {claim.query.id for claim in kept} & third
+
+
+def test_answers_are_dated_after_the_step_noted_last(store):
+    desk = make_desk(store)
+    first, second = desk.take(2)
+    desk.answer(first, "left", seconds=1)
+    assert store.labels(960) == []
+    assert len(store.labels(961)) == 1
+    store.note(step=1920)
+    desk.answer(second, "left", seconds=1)
+    assert sorted(label.step for label in store.labels()) == [961, 1921]
+
+
+def test_taken_back_and_asked_again_sides_as_before(store):
+    desk = make_desk(store)
+    claims = desk.take(3)
+    for claim in claims:
+        desk.answer(claim, "left", seconds=1)
+    assert desk.retake(claims[1])
+    assert len(store.labels()) == 2
+    assert store.count_pending() == 28
+    assert desk.answer(claims[1], "skip", seconds=1)
+    assert {label.answer for label in store.labels()} <= {"left", "right", "skip"}
+    kept = store.db.execute("SELECT count(*) FROM answers").fetchone()[0]
+    assert kept == 5, "the answer, its withdrawal and the new one all stay"
+
+
+def test_what_was_taken_back_elsewhere_cannot_be_taken_back_again(store):
+    first, second = make_desk(store), make_desk(store)
+    (claim,) = first.take(1)
+    first.answer(claim, "left", seconds=1)
+    assert second.retake(claim)
+    assert not first.retake(claim)
+
+
+def test_a_correction_keeps_both_versions(store):
+    desk = make_desk(store)
+    claim = Claim(store.pending()[0], True)
+    desk.answer(claim, "left", seconds=1)
+    desk.correct(claim, "equal")
+    assert [label.answer for label in store.labels()] == ["equal"]
+    answers = [row[0] for row in store.db.execute("SELECT answer FROM answers ORDER BY id")]
+    assert answers == ["right", "equal"]
+
+
+def answer_all(desk, store, answer):
+    probes = []
+    while taken := desk.take(1):
+        (claim,) = taken
+        if claim.query.repeats is not None:
+            probes.append(claim)
+        desk.answer(claim, answer(claim), seconds=1)
+    return probes
+
+
+def better(store):
+    def judge(claim):
+        left, right = (store.clip(clip).true_rewards.sum() for clip in claim.shown)
+        return "left" if left > right else "right"
+
+    return judge
+
+
+def test_probes_repeat_an_earlier_pair_with_sides_swapped(store):
+    desk = make_desk(store, probes=0.3)
+    asked = store.count_asked()
+    probes = answer_all(desk, store, better(store))
+    assert len(probes) > 3
+    first = {label.query.id: label for label in store.labels()}
+    order = [row[0] for row in store.db.execute("SELECT query FROM answers ORDER BY id")]
+    for probe in probes:
+        original = first[probe.query.repeats]
+        assert probe.swapped != original.swapped
+        assert order.index(probe.query.id) - order.index(original.query.id) > PROBE_GAP
+    assert len({probe.query.repeats for probe in probes}) == len(probes), "each is probed once"
+    assert store.count_asked() == asked == 30, "probes cost no budget"
+    assert store.count_answered() == 30
+    assert consistency(store) == (len(probes), len(probes))
+
+
+def test_consistency_of_one_who_always_prefers_the_left(store):
+    probes = answer_all(make_desk(store, probes=0.3), store, lambda claim: "left")
+    assert consistency(store) == (0, len(probes))
+
+
+def test_share_of_probes(tmp_path):
+    store = LabelStore(tmp_path / "many.db")
+    for i in range(400):
+        store.ask(point_mass_clip(2 * i), point_mass_clip(2 * i + 1), step=1, rule="random")
+    probes = answer_all(make_desk(store, probes=0.1), store, lambda claim: "left")
+    assert 25 < len(probes) < 60
+    store.close()
+
+
+def test_a_probe_that_nobody_answered_comes_again_the_other_way_round(store):
+    desk = make_desk(store)
+    for claim in desk.take(11):
+        desk.answer(claim, "left", seconds=1)
+    probing = make_desk(store, probes=1.0)
+    probe, *_ = probing.take(1)
+    assert probe.query.repeats is not None
+    probing.leave()
+    again = next(c for c in make_desk(store, seed=5).take(30) if c.query.id == probe.query.id)
+    assert again.swapped == probe.swapped
+
+
+def test_pairs_that_the_policy_has_outgrown_are_not_taken(store):
+    assert store.withdraw_outgrown(9600, until=960 * 2) == 8
+    assert {claim.query.step for claim in make_desk(store).take(30)} == {
+        960 * i for i in range(3, 9)
+    }

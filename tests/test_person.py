@@ -1,0 +1,154 @@
+import itertools
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+from compare import point_mass_clip
+
+import prefrl.labellers.person as person_module
+from prefrl.labellers.person import QUEUE, Person
+from prefrl.labels.store import LabelStore
+from prefrl.queries.schedule import LabelSchedule
+
+SCHEDULE = LabelSchedule(budget=40, until=20_000, initial=0.25)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = LabelStore(tmp_path / "labels.db")
+    yield store
+    store.close()
+
+
+def ask(store, n, step):
+    start = store.db.execute("SELECT count(*) FROM queries").fetchone()[0]
+    pairs = [(point_mass_clip(2 * i), point_mass_clip(2 * i + 1)) for i in range(start, start + n)]
+    store.ask_all(pairs, step=step, rule="random")
+
+
+def answer(store, n):
+    for query in store.pending()[:n]:
+        store.answer(query.id, "left", labeller="ada", seconds=1)
+
+
+def test_training_goes_on_without_anybody(store):
+    person = Person(SCHEDULE)
+    assert person.queue == QUEUE
+    ask(store, 10, step=1000)
+    start = time.monotonic()
+    person(store, 1000)
+    assert time.monotonic() - start < 1
+    facts = store.facts()
+    # The 11th label, the first of 30 after the initial 10: log(1 + x / 2) / log(1.5) = 1 / 30.
+    next_step = math.ceil(20_000 * 2 * (1.5 ** (1 / 30) - 1))
+    assert (facts["step"], facts["state"]) == ("1000", "training")
+    assert int(facts["next_step"]) == next_step
+
+
+def test_waits_until_all_but_the_slack_is_given(store):
+    person = Person(SCHEDULE, wait=True, slack=3)
+    ask(store, SCHEDULE.due(1000), step=1000)
+    waits = threading.Thread(target=lambda: other_thread_calls(person, store.path, 1000))
+    waits.start()
+    time.sleep(0.4)
+    assert waits.is_alive()
+    assert store.facts()["state"] == "waiting"
+    answer(store, SCHEDULE.due(1000) - 4)
+    time.sleep(0.4)
+    assert waits.is_alive(), "four are missing, three may be"
+    answer(store, 1)
+    waits.join(timeout=5)
+    assert not waits.is_alive()
+    assert store.facts()["state"] == "training"
+    given = store.labels(1000)
+    assert len(given) == SCHEDULE.due(1000) - 3, "what it waited for can be read at once"
+    answer(store, 1)
+    assert len(store.labels(1000)) == len(given), "what comes later cannot, even after a resume"
+
+
+def other_thread_calls(person, path, step):
+    store = LabelStore(path)
+    person(store, step)
+    store.close()
+
+
+def test_does_not_wait_before_all_that_is_due_could_be_asked(store):
+    ask(store, SCHEDULE.due(1000) - 1, step=1000)
+    start = time.monotonic()
+    Person(SCHEDULE, wait=True, slack=3)(store, 1000)
+    assert time.monotonic() - start < 1
+
+
+def test_waiting_ends_when_the_run_is_to_stop(store):
+    ask(store, SCHEDULE.due(1000), step=1000)
+    stop: list[int] = []
+    person = Person(SCHEDULE, wait=True, slack=3, stopped=lambda: bool(stop))
+    waits = threading.Thread(target=lambda: other_thread_calls(person, store.path, 1000))
+    waits.start()
+    time.sleep(0.3)
+    assert waits.is_alive()
+    stop.append(2)
+    waits.join(timeout=5)
+    assert not waits.is_alive()
+
+
+def test_what_the_policy_has_outgrown_is_withdrawn_once_it_learns(store):
+    person = Person(SCHEDULE, horizon=5000)
+    ask(store, 4, step=1000)
+    person(store, 8000)
+    assert len(store.pending()) == 4, "nobody has answered: the policy is still untrained"
+    answer(store, 1)
+    person(store, 9000)
+    assert len(store.pending()) == 0
+    ask(store, 4, step=9000)
+    person(store, 14_000)
+    assert [query.step for query in store.pending()] == []
+
+
+def test_the_longer_nobody_answers_the_more_slowly_pairs_are_replaced(store):
+    person = Person(SCHEDULE, horizon=1000)
+    replaced_at = []
+    ask(store, 2, step=1000)
+    person(store, 1000)
+    answer(store, 1)
+    for step in range(2000, 64_000, 1000):
+        pending = store.count_pending()
+        person(store, step)
+        if store.count_pending() < pending:
+            replaced_at.append(step)
+            ask(store, 1, step=step)
+    gaps = np.diff(replaced_at)
+    assert 4 <= len(replaced_at) <= 8, "instead of sixty times"
+    assert all(b >= a for a, b in itertools.pairwise(gaps))
+
+
+def test_says_once_that_nobody_answers(store, monkeypatch):
+    monkeypatch.setattr(person_module, "QUIET_SECONDS", 0.2)
+    said: list[str] = []
+    person = Person(SCHEDULE, say=said.append)
+    ask(store, 4, step=1000)
+    person(store, 1000)
+    assert said == []
+    time.sleep(0.25)
+    person(store, 2000)
+    person(store, 3000)
+    assert len(said) == 1
+    assert "prefrl label" in said[0]
+
+
+def test_passes_news_of_the_window_on(store):
+    said: list[str] = []
+    news = ["the window is closed"]
+    person = Person(SCHEDULE, say=said.append, news=lambda: news.pop() if news else None)
+    person(store, 1000)
+    person(store, 2000)
+    assert said == ["the window is closed"]
+
+
+def test_step_of_is_the_inverse_of_due():
+    for n in range(1, SCHEDULE.budget + 1):
+        step = SCHEDULE.step_of(n)
+        assert SCHEDULE.due(step) >= n
+        assert step == 0 or SCHEDULE.due(step - 1) < n

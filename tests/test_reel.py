@@ -1,0 +1,299 @@
+import os
+import signal
+import time
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from compare import point_mass_clip
+
+import prefrl
+from prefrl.clips.clip import Clip
+from prefrl.clips.render import Renderer, draw_clip
+from prefrl.clips.simulator import read_state
+from prefrl.config import load_config
+from prefrl.environment import make_drawable
+from prefrl.errors import UserError
+from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player
+from prefrl.labellers.reel import NotDrawn, Reel, ReelMaker, ReelShelf
+
+
+@pytest.fixture
+def maker(asked_run):
+    makers = []
+
+    def start(run=None):
+        makers.append(ReelMaker((run or asked_run()).path))
+        return makers[-1]
+
+    yield start
+    for maker in makers:
+        maker.end()
+        maker.close()
+
+
+def drawn_here(env_config, clip):
+    env = make_drawable(env_config, 320, 240)
+    env.reset(seed=3)
+    frames = draw_clip(Renderer(env), clip, 1)
+    env.close()
+    return frames
+
+
+def test_a_reel_shows_the_clip(maker, asked_run):
+    run = asked_run()
+    made = maker(run)
+    made.ask(5)
+    reel = made.wait()
+    assert isinstance(reel, Reel)
+    assert (reel.clip, reel.fps, reel.pace) == (5, 10.0, 1.0)
+    frames = reel.load()
+    assert frames.shape == (15, 240, 320, 3)
+    np.testing.assert_array_equal(frames, drawn_here(run.config.env, point_mass_clip(4)))
+    assert (frames[0] != frames[-1]).any()
+
+
+def test_what_was_drawn_is_not_drawn_again(maker):
+    made = maker()
+    for _ in range(2):
+        made.ask(1)
+    first, second = made.wait(), made.wait()
+    assert first.drawn_in > 0 == second.drawn_in
+    assert first.path == second.path
+
+
+def test_full_disk_for_frames_shows_pairs_all_the_same(maker, asked_run):
+    run = asked_run()
+    (run.path / "frames").mkdir()
+    (run.path / "frames" / ".1.part").mkdir()  # nothing can be written there
+    made = maker(run)
+    made.ask(1)
+    reel = made.wait()
+    assert isinstance(reel, Reel)
+    assert not reel.path.startswith(str(run.path))
+    assert len(reel.load()) == 15
+
+
+def test_an_environment_that_is_not_installed_is_named(maker, asked_run):
+    run = asked_run()
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("prefrl/PointMass-v0", "nowhere:Robot-v0"))
+    assert maker(run).wait() == NotDrawn(
+        None,
+        "environment 'nowhere:Robot-v0': cannot import 'nowhere': ModuleNotFoundError: "
+        "No module named 'nowhere'",
+    )
+
+
+def test_clips_without_anything_to_draw_say_so(maker, asked_run, make_clip):
+    run = asked_run(0)
+    bare = make_clip(1.0)
+    store = run.labels
+    bare = Clip(**{**vars(bare), "states": np.zeros((5, 0))})
+    store.ask(bare, make_clip(2.0), step=1, rule="random")
+    store.close()
+    made = maker(run)
+    made.ask(1)
+    answer = made.wait()
+    assert answer.clip == 1
+    assert "neither simulator states nor frames" in answer.reason
+
+
+def test_shelf_throws_the_oldest_away(tmp_path):
+    frames = np.zeros((2, 4, 4, 3), np.uint8)
+    size = 96 + 128
+    shelf = ReelShelf(tmp_path / "frames", quota=3 * size)
+    for i in range(5):
+        path = shelf.put(str(i), frames)
+        os.utime(path, (i, i))
+    assert {path.stem for path in shelf.folder.iterdir()} == {"2", "3", "4"}
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "HalfCheetah-v5", "Pendulum-v1", "Acrobot-v1"])
+def test_drawn_from_a_state_is_what_was_seen(env_id):
+    config = load_config(env_id, {"env": {"termination": "ignore"}}).env
+    env = make_drawable(config, 320, 240)
+    env.reset(seed=0)
+    renderer = Renderer(env)
+    for _ in range(12):
+        env.step(env.action_space.sample())
+    state = read_state(env)
+    # A fresh environment draws what this one does, given nothing but the state. (MuJoCo's step
+    # leaves positions one step behind; Pendulum draws its last torque, which is no state.)
+    env.unwrapped.last_u = None
+    seen = renderer.draw(state)
+    env.close()
+    other = make_drawable(config, 320, 240)
+    other.reset(seed=9)
+    drawn = Renderer(other).draw(state)
+    other.close()
+    np.testing.assert_array_equal(drawn, seen)
+    assert len(np.unique(drawn)) > 2
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Walker2d-v5", "HalfCheetah-v5", "Swimmer-v5"])
+def test_the_view_follows_the_body(env_id):
+    config = load_config(env_id, {}).env
+    env = make_drawable(config, 160, 120)
+    env.reset(seed=0)
+    renderer = Renderer(env)
+    state = read_state(env)
+    here = renderer.draw(state).astype(int)
+    state[1] += 8.0  # m along x; two squares of the floor's pattern, and far out of a fixed view
+    there = renderer.draw(state).astype(int)
+    env.close()
+    body = _reddish(here)
+    assert body.sum() > 20
+    overlap = (body & _reddish(there)).sum() / body.sum()
+    assert overlap > 0.9
+
+
+def _reddish(frame):
+    return frame[..., 0] - frame[..., 2] > 30
+
+
+class Hidden(gym.Env):
+    """Keeps its state where nobody finds it, and draws it."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self._steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self._steps += 1
+        observation = np.array([self._steps / 100, action[0]], np.float32)
+        return observation, float(action[0]), False, False, {}
+
+    def render(self):
+        return np.full((30, 40, 3), self._steps, np.uint8)
+
+
+def test_clips_of_hidden_states_carry_their_frames(maker, tmp_path, monkeypatch):
+    gym.register("HiddenState-v0", Hidden, max_episode_steps=50)
+    from prefrl.agent.stack import Stack
+    from prefrl.clock import Stopwatch
+
+    sections = {
+        "env": {"copies": 3},
+        "agent": {"n_steps": 60, "batch_size": 60},
+        "clips": {"length": 10},
+        "labels": {"labeller": "human", "budget": 20},
+        "run": {"steps": 9000},
+    }
+    stack = Stack(load_config("HiddenState-v0", sections), Stopwatch())
+    stack.model.learn(400)
+    buffer = stack.recorder.buffer
+    fresh = buffer.fresh()
+    assert 0 < len(fresh) < len(buffer)
+    for index in fresh:
+        clip = buffer[index]
+        first = round(float(clip.observations[0, 0]) * 100)
+        expected = np.arange(first, first + 10)
+        np.testing.assert_array_equal(clip.frames[:, 0, 0, 0], expected)
+        again = Clip.from_bytes(clip.to_bytes())
+        np.testing.assert_array_equal(again.frames, clip.frames)
+        np.testing.assert_array_equal(draw_clip(None, again, 1), clip.frames)
+    stack.close()
+
+
+def test_frames_in_memory_are_bounded(make_clip):
+    from prefrl.clips.clip import ClipBuffer
+
+    buffer = ClipBuffer(50, length=5, obs_dim=3, act_dim=2, state_dim=0, framed=4)
+    for i in range(30):
+        frames = np.full((5, 2, 2, 3), i, np.uint8) if i % 2 else None
+        arrays = {k: np.zeros(v.shape[1:]) for k, v in buffer.arrays.items() if k != "fresh"}
+        buffer.add(**arrays, frames=frames)
+    assert buffer.fresh().tolist() == [23, 25, 27, 29]
+    assert [buffer.take(i).frames[0, 0, 0, 0] for i in (23, 29)] == [23, 29]
+    assert buffer.fresh().tolist() == [25, 27]
+
+
+def test_an_environment_that_draws_nothing_cannot_be_shown(monkeypatch):
+    class Blind(Hidden):
+        def render(self):
+            return None
+
+    gym.register("Blind-v0", Blind, max_episode_steps=50)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with pytest.raises(UserError, match="draws no frames"):
+        prefrl.train("Blind-v0", labeller="human", labels=5, steps=9000, quiet=True)
+
+
+@pytest.fixture
+def player(asked_run):
+    players = []
+
+    def start(pairs=12, **options):
+        players.append(Player(asked_run(pairs), labeller="ada", probes=0.0, **options))
+        players[-1].start()
+        return players[-1]
+
+    yield start
+    for player in players:
+        player.close()
+
+
+def until(condition, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.02)
+
+
+def all_drawn(player):
+    return len(player.claims) == AHEAD and all(player.pair(claim) for claim in player.claims)
+
+
+def test_pairs_are_in_memory_before_they_are_needed(player):
+    playing = player()
+    until(lambda: all_drawn(playing))
+    claim = playing.claims[0]
+    pair = playing.pair(claim)
+    left, _ = claim.shown
+    expected = drawn_here(playing._run.config.env, point_mass_clip(left - 1))
+    np.testing.assert_array_equal(pair.left, expected)
+    for _ in range(6):
+        with playing.lock:
+            playing.claims.pop(0)
+        until(lambda: all_drawn(playing))
+    assert len(playing._reels) <= KEPT_CLIPS
+
+
+def test_a_drawing_process_that_dies_is_replaced(player):
+    playing = player()
+    until(lambda: all_drawn(playing))
+    os.kill(playing._maker._process.pid, signal.SIGKILL)
+    for _ in range(AHEAD):
+        with playing.lock:
+            playing.claims.pop(0)
+    until(lambda: all_drawn(playing))
+    assert playing.failure is None
+
+
+def test_progress_is_that_of_the_run(player):
+    playing = player()
+    until(lambda: playing.progress.waiting == 12)
+    assert (playing.progress.budget, playing.progress.step) == (40, 960)
+    assert playing.progress.state == "paused", "nobody trains it"
+
+
+def test_closing_lets_go_of_the_claims(asked_run):
+    run = asked_run()
+    playing = Player(run, labeller="ada", probes=0.0)
+    playing.start()
+    until(lambda: len(playing.claims) == AHEAD)
+    store = run.labels
+    assert store.db.execute("SELECT count(*) FROM claims").fetchone()[0] == AHEAD
+    playing.close()
+    assert store.db.execute("SELECT count(*) FROM claims").fetchone()[0] == 0
+    store.close()

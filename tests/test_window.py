@@ -1,0 +1,464 @@
+"""The window on SDL's dummy display: real events, real store, frames from memory."""
+
+import contextlib
+import sqlite3
+import threading
+
+import numpy as np
+import pygame
+import pytest
+
+from prefrl.errors import UserError
+from prefrl.labellers import display
+from prefrl.labellers.display import close_display, open_display
+from prefrl.labellers.keys import KEYS
+from prefrl.labellers.player import Pair, Progress
+from prefrl.labellers.screen import THEMES
+from prefrl.labellers.session import Labelling, Review
+from prefrl.labellers.window import DEBOUNCE, FEEDBACK, Window, status
+from prefrl.labels.desk import Claim, Desk, own
+
+ANSWER_KEYS = {
+    "left": pygame.K_LEFT,
+    "right": pygame.K_RIGHT,
+    "equal": pygame.K_DOWN,
+    "skip": pygame.K_UP,
+}
+FRAMES = np.full((20, 24, 32, 3), 90, np.uint8)
+
+
+class StillPlayer:
+    """Has the frames of every pair at once, and all pairs in hand."""
+
+    def __init__(self, run, take=True):
+        self.lock = threading.Lock()
+        self.session = "here"
+        self.failure = None
+        self.progress = Progress(budget=40, steps=30_000)
+        self.missing: set[int] = set()
+        self.faults: dict[int, str] = {}
+        self.claims: list[Claim] = []
+        self.store = run.labels
+        if take:
+            desk = Desk(
+                self.store,
+                labeller="ada",
+                probes=0,
+                rng=np.random.default_rng(0),
+                session=self.session,
+            )
+            self.claims = desk.take(100)
+
+    def pair(self, claim):
+        return None if claim.query.id in self.missing else Pair(FRAMES, FRAMES, 10.0, 0.5)
+
+    def fault(self, claim):
+        return self.faults.get(claim.query.id)
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Desktop:
+    """A window and whoever sits at it."""
+
+    def __init__(self, run, review=False, size=(800, 500), **player):
+        self.run = run
+        self.player = StillPlayer(run, take=not review)
+        self.session = (Review if review else Labelling)(run, self.player, "ada")
+        self.clock = Clock()
+        self.window = Window(
+            self.session,
+            self.player,
+            title="test",
+            question="Which one is better?",
+            run="runs/h",
+            size=size,
+            clock=self.clock,
+        )
+        self.tick(DEBOUNCE + 0.1)
+
+    def tick(self, seconds=0.0):
+        self.window.tick()
+        self.clock.now += seconds
+        self.window.tick()
+
+    def press(self, key, wait=DEBOUNCE + 0.1):
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+        self.tick(FEEDBACK + 0.01)
+        self.tick(wait)
+
+    def click(self, action):
+        place = next(place for place, name in self.window._screen.places if name == action)
+        event = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=place.center)
+        pygame.event.post(event)
+        self.tick(FEEDBACK + 0.01)
+        self.tick(DEBOUNCE + 0.1)
+
+    def labels(self):
+        return {label.query.id: label for label in self.player.store.labels()}
+
+    def close(self):
+        self.session.close()
+        self.player.store.close()
+        self.window._window.destroy()
+
+
+@pytest.fixture(autouse=True)
+def _display():
+    open_display()
+    yield
+    pygame.event.clear()
+    close_display()
+
+
+@pytest.fixture
+def sit(asked_run):
+    opened = []
+
+    def sit(pairs=12, **options):
+        opened.append(Desktop(asked_run(pairs), **options))
+        return opened[-1]
+
+    yield sit
+    for desktop in opened:
+        desktop.close()
+
+
+def test_each_key_stores_the_answer_that_it_shows(sit):
+    desktop = sit()
+    given = []
+    for answer in ("left", "right", "equal", "skip") * 3:
+        given.append((desktop.player.claims[0], answer))
+        desktop.press(ANSWER_KEYS[answer])
+    labels = desktop.labels()
+    assert len(labels) == 12
+    assert {claim.swapped for claim, _ in given} == {False, True}
+    for claim, answer in given:
+        label = labels[claim.query.id]
+        assert (label.answer, label.swapped) == (own(answer, claim.swapped), claim.swapped)
+        assert 0.15 < label.seconds < 1
+
+
+def test_a_key_in_the_first_moments_of_a_pair_does_not_count(sit):
+    desktop = sit()
+    desktop.press(pygame.K_LEFT, wait=DEBOUNCE - 0.05)
+    assert len(desktop.labels()) == 1
+    desktop.press(pygame.K_LEFT, wait=0.1)
+    assert len(desktop.labels()) == 1
+    desktop.press(pygame.K_LEFT)
+    assert len(desktop.labels()) == 2
+
+
+def test_unknown_keys_do_nothing(sit):
+    desktop = sit()
+    before = desktop.player.claims[0]
+    for key in (pygame.K_a, pygame.K_0, pygame.K_RETURN, pygame.K_TAB, pygame.K_PAGEUP, 0):
+        desktop.press(key)
+    assert desktop.labels() == {}
+    assert desktop.window.open
+    assert desktop.player.claims[0] == before
+
+
+def test_any_number_of_answers_can_be_taken_back(sit):
+    desktop = sit()
+    pairs = list(desktop.player.claims)
+    for _ in range(5):
+        desktop.press(pygame.K_LEFT)
+    for key in (pygame.K_BACKSPACE, pygame.K_u, pygame.K_BACKSPACE):
+        desktop.press(key)
+    assert set(desktop.labels()) == {claim.query.id for claim in pairs[:2]}
+    assert desktop.player.claims == pairs[2:], "the pairs come again, in their order"
+    for _ in range(4):
+        desktop.press(pygame.K_BACKSPACE)
+    assert desktop.labels() == {}
+    assert desktop.window._banner == "There is nothing to take back."
+    desktop.press(pygame.K_RIGHT)
+    assert desktop.labels()[pairs[0].query.id].answer == own("right", pairs[0].swapped)
+
+
+def test_answers_from_before_the_window_can_be_taken_back(sit, asked_run):
+    desktop = sit()
+    pairs = list(desktop.player.claims)
+    desktop.press(pygame.K_LEFT)
+    desktop.press(pygame.K_LEFT)
+    later = Labelling(desktop.run, desktop.player, "ada")
+    assert later.back() is None
+    assert set(desktop.labels()) == {pairs[0].query.id}
+    later.close()
+    stranger = Labelling(desktop.run, desktop.player, "bob")
+    assert stranger.back() == "There is nothing to take back."
+    stranger.close()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE),
+        pygame.event.Event(pygame.QUIT),
+        pygame.event.Event(pygame.WINDOWCLOSE),
+    ],
+)
+def test_closing_is_not_an_answer(sit, event):
+    desktop = sit()
+    pygame.event.post(event)
+    desktop.tick()
+    assert not desktop.window.open
+    assert desktop.labels() == {}
+
+
+def test_while_the_help_is_up_keys_only_close_it(sit):
+    desktop = sit()
+    for key in (pygame.K_LEFT, pygame.K_ESCAPE, pygame.K_h):
+        desktop.press(pygame.K_h)
+        assert desktop.window._help
+        desktop.press(key)
+        assert not desktop.window._help
+    assert desktop.labels() == {}
+    assert desktop.window.open
+
+
+@pytest.mark.parametrize("answer", ANSWER_KEYS)
+def test_buttons_take_clicks(sit, answer):
+    desktop = sit()
+    claim = desktop.player.claims[0]
+    desktop.click(answer)
+    assert desktop.labels()[claim.query.id].answer == own(answer, claim.swapped)
+    desktop.click("back")
+    assert desktop.labels() == {}
+    desktop.click("pause")
+    assert desktop.window._playback.stopped
+
+
+def test_a_click_on_a_clip_prefers_it(sit):
+    desktop = sit()
+    claim = desktop.player.claims[0]
+    place = [p for p, name in desktop.window._screen.places if name == "right"][-1]
+    assert place.height > 100, "the clip, not the button"
+    event = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=place.center)
+    pygame.event.post(event)
+    desktop.tick(FEEDBACK + 0.01)
+    assert desktop.labels()[claim.query.id].answer == own("right", claim.swapped)
+
+
+def test_an_answer_that_cannot_be_saved_is_not_given(sit):
+    desktop = sit()
+    claim = desktop.player.claims[0]
+    db = desktop.session._store.db
+    db.execute("PRAGMA query_only = ON")
+    desktop.press(pygame.K_LEFT)
+    assert desktop.window._banner.startswith("Not saved: ")
+    assert desktop.labels() == {}
+    assert desktop.player.claims[0] == claim, "the pair stays"
+    db.execute("PRAGMA query_only = OFF")
+    desktop.press(pygame.K_LEFT)
+    assert desktop.window._banner is None
+    assert set(desktop.labels()) == {claim.query.id}
+
+
+def test_a_full_disk_takes_no_answer_and_pretends_nothing(sit):
+    desktop = sit(12)
+    db = desktop.session._store.db
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    for _ in range(12):  # some answers fit into pages that are there already
+        with contextlib.suppress(sqlite3.OperationalError):
+            while True:
+                db.execute("INSERT INTO facts VALUES (hex(randomblob(9)), 'filler')")
+        given = len(desktop.labels())
+        desktop.press(pygame.K_LEFT)
+        if desktop.window._banner:
+            break
+        assert len(desktop.labels()) == given + 1
+    assert "full" in desktop.window._banner
+    assert len(desktop.labels()) == given
+    db.execute(f"PRAGMA max_page_count = {pages + 100}")
+    desktop.press(pygame.K_LEFT)
+    assert len(desktop.labels()) == given + 1
+
+
+def test_a_pair_that_somebody_else_answered_is_passed_over(sit):
+    desktop = sit()
+    claim = desktop.player.claims[0]
+    desktop.player.store.answer(claim.query.id, "equal", labeller="bob", seconds=1)
+    desktop.press(pygame.K_LEFT)
+    assert desktop.labels()[claim.query.id].answer == "equal"
+    assert "another window" in desktop.window._banner
+    assert desktop.player.claims[0] != claim
+
+
+def test_no_answer_while_the_pair_is_not_drawn(sit):
+    desktop = sit()
+    desktop.player.missing = {claim.query.id for claim in desktop.player.claims[1:]}
+    desktop.press(pygame.K_LEFT)
+    assert len(desktop.labels()) == 1
+    desktop.press(pygame.K_LEFT)
+    assert len(desktop.labels()) == 1
+    assert desktop.window.speed.next_pair == []
+    desktop.player.missing.clear()
+    desktop.tick(1.0)
+    assert desktop.window.speed.next_pair[-1] > 0.2, "waiting for a drawing counts as latency"
+    desktop.press(pygame.K_LEFT)
+    assert len(desktop.labels()) == 2
+
+
+def test_a_pair_that_cannot_be_drawn_can_be_put_aside(sit):
+    desktop = sit()
+    claim = desktop.player.claims[1]
+    desktop.player.missing = {claim.query.id}
+    desktop.player.faults = {claim.query.id: "no states"}
+    desktop.press(pygame.K_LEFT)
+    desktop.press(pygame.K_LEFT)
+    assert len(desktop.labels()) == 1
+    desktop.press(pygame.K_UP)
+    assert desktop.labels()[claim.query.id].answer == "skip"
+
+
+def test_the_answer_is_marked_before_it_is_stored_and_stored_before_the_next_pair(sit):
+    desktop = sit()
+    claim, following = desktop.player.claims[:2]
+    seen = []
+    take = desktop.session.answer
+
+    def answer(shown, seconds):
+        scene = desktop.window._scene(0)
+        seen.append(("mark", scene.mark, desktop.window._shown == claim))
+        refused = take(shown, seconds)
+        seen.append(("stored", claim.query.id in desktop.labels()))
+        return refused
+
+    desktop.session.answer = answer
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_LEFT))
+    desktop.window.tick()
+    assert seen == [("mark", "left", True), ("stored", True)]
+    assert desktop.window._shown == claim, "marked for a moment"
+    desktop.tick(FEEDBACK + 0.01)
+    assert desktop.window._shown == following
+
+
+def test_pairs_on_the_screen_are_noted_in_the_store(sit):
+    desktop = sit()
+    shown = "SELECT query FROM claims WHERE shown IS NOT NULL ORDER BY shown DESC"
+    first = desktop.player.claims[0].query.id
+    assert desktop.player.store.db.execute(shown).fetchone() == (first,)
+    desktop.press(pygame.K_LEFT)
+    second = desktop.player.claims[0].query.id
+    assert desktop.player.store.db.execute(shown).fetchall() == [(second,)]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("size", [(640, 400), (1280, 800), (700, 1200), (3840, 2160)])
+def test_everything_has_its_place_in_every_size(sit, size, theme):
+    desktop = sit(size=size)
+    desktop.window._screen.theme = theme
+    desktop.window._help = True
+    desktop.window._question = "Which one is closer to a backward somersault? " * 3
+    desktop.press(pygame.K_h)
+    surface = desktop.window._window.get_surface()
+    assert surface.get_size() == size
+    places = desktop.window._screen.places
+    assert {"left", "right", "equal", "skip", "back", "pause"} <= {name for _, name in places}
+    for i, (place, name) in enumerate(places):
+        assert surface.get_rect().contains(place), name
+        for other, other_name in places[:i]:
+            assert not place.colliderect(other), (name, other_name)
+    clips = [p for p, name in places if name in ("left", "right")][2:]
+    assert all(p.width > 0.35 * size[0] or p.height > 0.4 * size[1] for p in clips)
+    assert all(p.height >= 15 for p, _ in places)
+
+
+def test_colours_of_answers_differ_in_brightness_from_what_they_lie_on():
+    def luminance(colour):
+        parts = [c / 255 for c in colour]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(a, b):  # WCAG 2.1
+        light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+        return (light + 0.05) / (dark + 0.05)
+
+    for theme in THEMES.values():
+        assert contrast(theme.text, theme.back) > 7
+        assert contrast(theme.dim, theme.back) > 4.5
+        for colour in theme.answers.values():
+            assert contrast(colour, theme.back) > 3
+
+
+def test_every_key_is_explained(sit):
+    desktop = sit()
+    actions = set(KEYS.values())
+    shown = {name for _, name in desktop.window._screen.places}
+    assert actions - shown == {"theme", "close"}, "all but these are buttons too"
+
+
+def test_no_sound_device_is_opened(sit):
+    sit()
+    assert pygame.mixer.get_init() is None
+
+
+def test_review_marks_answers_and_corrects_them(sit, asked_run):
+    desktop = sit()
+    for key in (pygame.K_LEFT, pygame.K_DOWN, pygame.K_UP):
+        desktop.press(key)
+    before = desktop.labels()
+    review = Desktop(desktop.run, review=True)
+    marks = []
+    for _ in range(3):
+        marks.append((review.session.current.query.id, review.session.mark))
+        review.press(pygame.K_RETURN)
+    assert {q: own(m, before[q].swapped) for q, m in marks} == {
+        q: label.answer for q, label in before.items()
+    }
+    review.press(pygame.K_PAGEUP)
+    query = review.session.current.query.id
+    review.press(pygame.K_RIGHT)
+    assert review.session.mark == "right"
+    assert review.labels()[query].answer == own("right", before[query].swapped)
+    assert review.session.current.query.id == query, "it stays, to be seen"
+    kept = review.player.store.db.execute(
+        "SELECT count(*) FROM answers WHERE query = ?", (query,)
+    ).fetchone()[0]
+    assert kept == 2
+    review.close()
+
+
+def test_review_of_nothing(sit):
+    desktop = sit(review=True)
+    desktop.press(pygame.K_LEFT)
+    desktop.press(pygame.K_RETURN)
+    assert desktop.labels() == {}
+    assert "no pair" in desktop.window._status()
+
+
+def test_status_line():
+    progress = Progress(
+        given=12,
+        budget=40,
+        waiting=3,
+        step=4000,
+        steps=30_000,
+        steps_per_second=1234.5,
+        noted=1.0,
+        state="training",
+    )
+    line = status(progress, [2.0, 3.0, 4.0])
+    for part in ("12 of 40 labels", "3.0 s per label", "3 pairs waiting", "4,000", "1,234 steps/s"):
+        assert part in line
+
+
+def test_plain_pygame_is_told_apart(monkeypatch):
+    monkeypatch.setattr(pygame, "IS_CE", False)
+    with pytest.raises(UserError, match="stands in the place of pygame-ce: pip uninstall"):
+        display.check_pygame()
+
+
+def test_plain_pygame_beside_is_told_too(monkeypatch):
+    monkeypatch.setattr(display, "version", lambda name: "2.6.1")
+    with pytest.raises(UserError, match="both installed"):
+        display.check_pygame()
