@@ -112,6 +112,7 @@ class ScriptedPerson:
         self._rng = np.random.default_rng(seed)
         self._session = session
         self._store: LabelStore | None = None
+        self._answered = 0.0
 
     def on_screen(self) -> tuple[int, bool, float] | None:
         """Query on the screen, whether its sides are swapped, and since when."""
@@ -168,18 +169,18 @@ class ScriptedPerson:
             done: Whether to stop, asked while nothing is on the screen.
             patience: Seconds to wait for a pair.
         """
-        given, last, pressed = 0, 0.0, 0.0
+        given, pressed = 0, 0.0
         waited = time.monotonic()
         while given < answers:
             shown = self.on_screen()
-            if not shown or shown[2] <= last:
+            if not shown or shown[2] <= self._answered:
                 if done() or time.monotonic() - waited > patience:
                     break
                 time.sleep(0.02)
                 continue
-            query, swapped, last = shown
+            query, swapped, self._answered = shown
             answer = self.judge(query, swapped)
-            time.sleep(max(0.0, last + READ - time.time(), pressed + pause - time.time()))
+            time.sleep(max(0.0, self._answered + READ - time.time(), pressed + pause - time.time()))
             pressed = time.time()
             self._desktop.key(KEYS[answer])
             given += 1

@@ -1,6 +1,5 @@
 """The window on SDL's dummy display: real events, real store, frames from memory."""
 
-import contextlib
 import sqlite3
 import threading
 
@@ -263,24 +262,28 @@ def test_an_answer_that_cannot_be_saved_is_not_given(sit):
 
 
 def test_a_full_disk_takes_no_answer_and_pretends_nothing(sit):
-    desktop = sit(12)
+    desktop = sit()
+    desktop.press(pygame.K_LEFT)
     db = desktop.session._store.db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
-    for _ in range(12):  # some answers fit into pages that are there already
-        with contextlib.suppress(sqlite3.OperationalError):
-            while True:
-                db.execute("INSERT INTO facts VALUES (hex(randomblob(9)), 'filler')")
-        given = len(desktop.labels())
-        desktop.press(pygame.K_LEFT)
-        if desktop.window._banner:
-            break
-        assert len(desktop.labels()) == given + 1
-    assert "full" in desktop.window._banner
-    assert len(desktop.labels()) == given
+    other = desktop.player.claims[-1].query.id
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        while True:
+            db.execute(
+                "INSERT INTO answers (query, answer, labeller, seconds, swapped, step, answered) "
+                f"VALUES ({other}, 'withdrawn', 1, 0, 0, 0, 0)"
+            )
+    desktop.press(pygame.K_LEFT)
+    assert "Not saved: database or disk is full" in desktop.window._banner
+    assert len(desktop.labels()) == 1
+    desktop.press(pygame.K_u)
+    assert "Not saved" in desktop.window._banner
+    assert len(desktop.labels()) == 1
     db.execute(f"PRAGMA max_page_count = {pages + 100}")
     desktop.press(pygame.K_LEFT)
-    assert len(desktop.labels()) == given + 1
+    assert desktop.window._banner is None
+    assert len(desktop.labels()) == 2
 
 
 def test_a_pair_that_somebody_else_answered_is_passed_over(sit):

@@ -1,6 +1,7 @@
 """The display: whether a window can be opened here, and what to mend where it cannot."""
 
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from prefrl.errors import UserError
@@ -39,15 +40,17 @@ def open_display() -> None:
     check_pygame()
     import pygame
 
-    wanted = os.environ.get("SDL_VIDEODRIVER")
+    if sys.platform == "linux" and not os.environ.get("SDL_VIDEODRIVER"):
+        # Named, because SDL would go on to drivers that show nothing, and print about others.
+        drivers = {"x11": "DISPLAY", "wayland": "WAYLAND_DISPLAY"}
+        found = [driver for driver, variable in drivers.items() if os.environ.get(variable)]
+        if not found:
+            raise UserError(_no_display("neither DISPLAY nor WAYLAND_DISPLAY is set"))
+        os.environ["SDL_VIDEODRIVER"] = ",".join(found)
     try:
         pygame.display.init()
     except pygame.error as error:
         raise UserError(_no_display(str(error))) from None
-    # SDL takes a driver that shows nothing where it finds no display.
-    if not wanted and pygame.display.get_driver() in ("offscreen", "dummy", "evdev"):
-        pygame.display.quit()
-        raise UserError(_no_display(f"DISPLAY is {os.environ.get('DISPLAY', 'not set')!r}"))
     pygame.font.init()
 
 
