@@ -41,6 +41,11 @@ def label(
     """
     run = run if isinstance(run, Run) else Run(run)
     _check_store(run)
+    if run.config.labels.labeller != "human" and not review:
+        raise UserError(
+            f"'{run.path}' is not answered by people but by labeller "
+            f"'{run.config.labels.labeller}': --review looks through its answers"
+        )
     share = run.config.labels.probes if probes is None else probes
     if not 0 <= share <= 0.5:
         raise UserError(f"the share of probes must be from 0 to 0.5, got {share:g}")
