@@ -26,12 +26,12 @@ def main() -> None:
     args = parser.parse_args()
     if missing():
         sys.exit(f"install {', '.join(missing())} first")
+    options = ["--labeller", "human", "--wait-for-labels", "--labels", args.labels]
+    options += ["--steps", args.steps, "--seed", args.seed, "--out", str(args.out)]
     began = time.time()
     with Desktop() as desktop:
         training = subprocess.Popen(
-            [sys.executable, "-m", "prefrl.cli", "train", args.env_id, "--labeller", "human"]
-            + ["--wait-for-labels", "--labels", args.labels, "--steps", args.steps]
-            + ["--seed", args.seed, "--out", str(args.out)],
+            [sys.executable, "-m", "prefrl.cli", "train", args.env_id, *options],
             env=desktop.environment,
         )
         person = ScriptedPerson(desktop, args.out / "labels.db", mistakes=0.05)

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from prefrl.environment import choose_renderer
+from prefrl.errors import UserError
+from prefrl.labellers.display import check_pygame
 
 
 def info() -> dict[str, str]:
@@ -38,9 +40,10 @@ def _try_renderer() -> str:
 
 
 def _pygame() -> str:
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     import pygame
 
-    if not getattr(pygame, "IS_CE", False):
-        return f"pygame {pygame.version.ver} is in its place: uninstall pygame, install pygame-ce"
+    try:
+        check_pygame()
+    except UserError as error:
+        return str(error)
     return pygame.version.ver

@@ -1,5 +1,6 @@
 """The report of a run: one picture of what was learned, from what, and where the time went."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import numpy as np
 
 from prefrl.clock import STAGES
 from prefrl.errors import UserError
+from prefrl.labels.desk import consistency, own
+from prefrl.labels.schema import ANSWERS
+from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
 
@@ -47,6 +51,8 @@ def report(run: str | Path | Run) -> Path:
         axis.set_visible(False)
     for axis, draw in zip(axes.flat, panels, strict=False):
         draw(axis, data)
+        if draw is _labels and run.label_file.exists():
+            axis.set_title(f"Labels\n{_labelling(run)}", fontsize="medium")
         axis.spines[["top", "right"]].set_visible(False)
         if axis.get_xlabel() == STEPS:
             axis.xaxis.set_major_locator(MaxNLocator(6))
@@ -140,6 +146,19 @@ def _labels(axis: Any, data: dict[str, np.ndarray]) -> None:
     rate.stairs(gained / np.diff(edges) * 1000, edges, color=ORANGE, alpha=0.7)
     rate.set_ylabel("labels per 1,000 steps", color=ORANGE)
     rate.spines["top"].set_visible(False)
+
+
+def _labelling(run: Run) -> str:
+    """How the labels were given: sides of the screen, and how consistent the labeller was."""
+    store = LabelStore(run.label_file, read_only=True)
+    labels = store.labels()
+    agreeing, probes = consistency(store)
+    store.close()
+    shown = Counter(own(label.answer, label.swapped) for label in labels)
+    parts = [f"{shown[answer]} {answer}" for answer in ANSWERS if shown[answer]]
+    if probes:
+        parts.append(f"{agreeing} of {probes} repeated pairs answered alike")
+    return ", ".join(parts)
 
 
 def _time(axis: Any, data: dict[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from prefrl.cli import main, parser
 from prefrl.labels.store import LabelStore
 
-COMMANDS = ["train", "resume", "evaluate", "video", "report", "demo", "info"]
+COMMANDS = ["train", "resume", "label", "evaluate", "video", "report", "demo", "info"]
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 

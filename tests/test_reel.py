@@ -148,6 +148,22 @@ def test_the_view_follows_the_body(env_id):
     assert overlap > 0.9
 
 
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Ant-v5", "Hopper-v5"])
+def test_the_floor_has_no_end(env_id):
+    config = load_config(env_id, {}).env
+    env = make_drawable(config, 160, 120)
+    env.reset(seed=0)
+    renderer = Renderer(env)
+    state = read_state(env)
+    contrasts = []
+    for metres in (0.0, 300.0):
+        state[1] += metres
+        contrasts.append(renderer.draw(state)[-12:].std())
+    env.close()
+    assert contrasts[0] > 30, "a chequered floor"
+    assert contrasts[1] > 30
+
+
 def _reddish(frame):
     return frame[..., 0] - frame[..., 2] > 30
 

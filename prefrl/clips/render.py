@@ -37,6 +37,7 @@ class Renderer:
         import mujoco
 
         self._base.model.vis.quality.offsamples = 0
+        _unbound_floor(base.model)
         self._body = _followed(self._base)
         self.frame()  # makes the viewer
         self._viewer = self._base.mujoco_renderer._get_viewer("rgb_array")
@@ -80,6 +81,22 @@ def _followed(base: Any) -> int:
     if camera >= 0:
         renderer.camera_id = camera
     return 0
+
+
+def _unbound_floor(model: Any) -> None:
+    """Draw planes without an end, as physics has them; a fast agent runs off the drawn ones.
+
+    Without a floor under it, nobody can see how fast it is.
+    """
+    import mujoco
+
+    for geom in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
+        size, material = model.geom_size[geom, :2], model.geom_matid[geom]
+        if material >= 0 and size.all():
+            # A bounded plane is covered by so many repeats; an unbounded one has them per metre.
+            if not model.mat_texuniform[material]:
+                model.mat_texrepeat[material] /= 2 * size
+            model.geom_size[geom, :2] = 0.0
 
 
 FASTEST = 30.0

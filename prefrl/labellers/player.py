@@ -53,7 +53,7 @@ class Progress:
     """What is known of the run, as a window tells it."""
 
     given: int = 0
-    """Labels given, by whomever."""
+    """Labels given of the budget, by whomever."""
     budget: int = 0
     waiting: int = 0
     """Pairs that wait for an answer, those on screens included."""
@@ -174,7 +174,7 @@ class Player(threading.Thread):
             state = "paused"
         return replace(
             self.progress,
-            given=store.count_answered(),
+            given=store.count_asked() - store.count_pending(),
             waiting=len(store.pending()),
             elsewhere=desk.count_claimed(),
             step=int(facts.get("step", 0)),

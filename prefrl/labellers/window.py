@@ -282,7 +282,7 @@ def status(progress: Progress, seconds: list[float]) -> str:
         parts.append(f"{np.median(seconds[-20:]):.1f} s per label")
     parts.append(f"{progress.waiting} pair{'s' if progress.waiting != 1 else ''} waiting")
     if progress.noted:
-        parts.append(f"step {progress.step:,} of {progress.steps:,}")
+        parts.append(f"step {progress.step:,}")
     if progress.state == "training" and progress.noted:
         parts.append(f"{progress.steps_per_second:,.0f} steps/s")
     elif progress.state == "waiting":

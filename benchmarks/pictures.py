@@ -1,0 +1,93 @@
+"""Takes the README's pictures of the window: `python benchmarks/pictures.py LABELS.db`.
+
+A run starts from the labels in that file, so that after a minute there is something to look at,
+and a scripted person labels while the screen is recorded.
+"""
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from desktop import Desktop, ScriptedPerson, missing
+from PIL import Image
+
+from prefrl.labels.store import LabelStore
+from prefrl.run import Run
+
+DOCS = Path(__file__).parent.parent / "docs"
+FPS = 10
+SECONDS = 12
+SIZES = {"window": (1280, 720), "window-small": (640, 400), "window-4k": (3840, 2160)}
+
+
+def main() -> None:
+    """Train, label, record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("labels", type=Path, help="labels.db of a run on the same environment")
+    parser.add_argument("--env-id", default="HalfCheetah-v5")
+    parser.add_argument("--warm-up", type=float, default=60.0, help="seconds of training before")
+    parser.add_argument("--out", type=Path, default=DOCS)
+    args = parser.parse_args()
+    if missing():
+        sys.exit(f"install {', '.join(missing())} first")
+    folder = Path(tempfile.mkdtemp()) / "run"
+    options = ["--labeller", "human", "--labels-from", str(args.labels), "--labels", "200"]
+    options += ["--steps", "3000000", "--out", str(folder), "--quiet"]
+    with Desktop(*SIZES["window-4k"]) as desktop:
+        training = subprocess.Popen(
+            [sys.executable, "-m", "prefrl.cli", "train", args.env_id, *options],
+            env=desktop.environment,
+        )
+        person = ScriptedPerson(desktop, folder / "labels.db")
+        try:
+            person.wait_for_pair()
+            desktop.resize(*SIZES["window"])
+            time.sleep(args.warm_up)
+            person.label(25)  # pairs of the agent as it was give way to those as it is
+            record(desktop, person, args.out / "labelling.gif")
+            for name, size in SIZES.items():
+                desktop.resize(*size)
+                time.sleep(2.0)
+                picture = Image.open(desktop.screenshot(folder / "screen.png"))
+                picture.crop((0, 0, *size)).save(args.out / f"{name}.png")
+        finally:
+            training.send_signal(signal.SIGINT)
+            training.wait()
+            desktop.key("Escape")
+            person.close()
+    print(LabelStore(Run(folder).label_file).count_answered(), "labels")
+    shutil.rmtree(folder.parent)
+
+
+def record(desktop: Desktop, person: ScriptedPerson, path: Path) -> None:
+    """Film the window at a smaller size while the person labels."""
+    frames: list[Image.Image] = []
+    camera = threading.Thread(target=film, args=(desktop, frames))
+    camera.start()
+    person.label(4, pause=2.8)
+    camera.join()
+    size = tuple(side * 5 // 8 for side in SIZES["window"])
+    small = [np.asarray(frame.resize(size)) for frame in frames]
+    iio.imwrite(path, small, plugin="pillow", duration=1000 * SECONDS / len(frames), loop=0)
+
+
+def film(desktop: Desktop, frames: list[Image.Image]) -> None:
+    """Take pictures of the window for `SECONDS`."""
+    began = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        while time.time() - began < SECONDS:
+            screen = Image.open(desktop.screenshot(Path(folder) / "screen.bmp"))
+            frames.append(screen.crop((0, 0, *SIZES["window"])).convert("RGB"))
+            time.sleep(max(0.0, began + len(frames) / FPS - time.time()))
+
+
+if __name__ == "__main__":
+    main()
