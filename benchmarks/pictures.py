@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import imageio.v3 as iio
+import imageio_ffmpeg
 import numpy as np
 from desktop import Desktop, ScriptedPerson, missing
 from PIL import Image
@@ -69,24 +69,21 @@ def main() -> None:
 
 def record(desktop: Desktop, person: ScriptedPerson, path: Path) -> None:
     """Film the window at a smaller size while the person labels."""
-    frames: list[Image.Image] = []
-    camera = threading.Thread(target=film, args=(desktop, frames))
-    camera.start()
-    person.label(4, pause=2.8)
-    camera.join()
-    size = tuple(side * 5 // 8 for side in SIZES["window"])
-    small = [np.asarray(frame.resize(size)) for frame in frames]
-    iio.imwrite(path, small, plugin="pillow", duration=1000 * SECONDS / len(frames), loop=0)
-
-
-def film(desktop: Desktop, frames: list[Image.Image]) -> None:
-    """Take pictures of the window for `SECONDS`."""
-    began = time.time()
-    with tempfile.TemporaryDirectory() as folder:
-        while time.time() - began < SECONDS:
-            screen = Image.open(desktop.screenshot(Path(folder) / "screen.bmp"))
-            frames.append(screen.crop((0, 0, *SIZES["window"])).convert("RGB"))
-            time.sleep(max(0.0, began + len(frames) / FPS - time.time()))
+    width, height = SIZES["window"]
+    film = path.with_suffix(".mkv")
+    source = ["-f", "x11grab", "-draw_mouse", "0", "-framerate", str(FPS)]
+    source += ["-video_size", f"{width}x{height}", "-i", desktop.environment["DISPLAY"]]
+    output = ["-t", str(SECONDS), "-c:v", "ffv1", str(film)]
+    camera = subprocess.Popen(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *source, *output]
+    )
+    person.label(5, pause=2.2)
+    camera.wait()
+    frames = iio.imread(film, plugin="FFMPEG")
+    film.unlink()
+    size = (width * 5 // 8, height * 5 // 8)
+    small = [np.asarray(Image.fromarray(frame).resize(size)) for frame in frames]
+    iio.imwrite(path, small, plugin="pillow", duration=1000 / FPS, loop=0)
 
 
 if __name__ == "__main__":

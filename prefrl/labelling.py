@@ -11,7 +11,7 @@ import numpy as np
 from prefrl.errors import RunFailed, UserError
 from prefrl.labels.desk import own
 from prefrl.labels.store import LabelStore
-from prefrl.lock import hold
+from prefrl.lock import hold, is_held
 from prefrl.run import Run
 
 
@@ -58,7 +58,13 @@ def label(
     from prefrl.labellers.session import Labelling, Review
     from prefrl.labellers.window import Window
 
-    player = Player(run, labeller=name, probes=share, take=not review)
+    player = Player(
+        run,
+        labeller=name,
+        probes=share,
+        take=not review,
+        alone=not is_held(run.window_lock),
+    )
     with hold(run.window_lock, shared=True):
         player.start()
         session = (Review if review else Labelling)(run, player, name)

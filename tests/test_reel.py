@@ -16,6 +16,7 @@ from prefrl.environment import make_drawable
 from prefrl.errors import UserError
 from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player
 from prefrl.labellers.reel import NotDrawn, Reel, ReelMaker, ReelShelf
+from prefrl.labels.desk import Desk
 
 
 @pytest.fixture
@@ -301,6 +302,21 @@ def test_progress_is_that_of_the_run(player):
     until(lambda: playing.progress.waiting == 12)
     assert (playing.progress.budget, playing.progress.step) == (40, 960)
     assert playing.progress.state == "paused", "nobody trains it"
+
+
+def test_claims_of_a_killed_window_do_not_keep_the_next_one_waiting(asked_run):
+    run = asked_run(3)
+    store = run.labels
+    dead = Desk(store, labeller="ada", probes=0.0, rng=np.random.default_rng(0))
+    assert len(dead.take(3)) == 3
+    for alone, found in ((False, 0), (True, 3)):
+        playing = Player(run, labeller="ada", probes=0.0, alone=alone)
+        playing.start()
+        until(lambda playing=playing: playing.progress.waiting == 3)
+        time.sleep(0.2)
+        assert len(playing.claims) == found
+        playing.close()
+    store.close()
 
 
 def test_closing_lets_go_of_the_claims(asked_run):

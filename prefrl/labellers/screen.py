@@ -81,6 +81,8 @@ class Scene:
     """Share of the loop that is over."""
     mark: str | None = None
     """The answer that is given, or stands."""
+    lit: str | None = None
+    """The answer to the pair before, which its button still shows for a moment."""
     notice: Notice | None = None
     """In place of a pair."""
     banner: str | None = None
@@ -175,7 +177,7 @@ class Screen:
         for i, (answer, words) in enumerate(ANSWER_BUTTONS):
             box = pygame.Rect(gap + i * (width + gap), bottom - height, width, height)
             colour = theme.answers[answer]
-            chosen = scene.mark == answer
+            chosen = answer in (scene.mark, scene.lit)
             pygame.draw.rect(surface, colour if chosen else theme.panel, box, border_radius=gap)
             pygame.draw.rect(surface, colour, box, max(2, gap // 6), border_radius=gap)
             fitting = next(

@@ -29,6 +29,9 @@ DEBOUNCE = 0.15
 FEEDBACK = 0.03
 """Seconds that an answer stays marked before the next pair takes its place."""
 
+AFTERGLOW = 0.4
+"""Seconds that its button shows the answer after that."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -86,6 +89,7 @@ class Window:
         self._banner: str | None = None
         self._answered: tuple[str, float] | None = None
         self._pressed: float | None = None
+        self._lit: tuple[str, float] | None = None
         self._painted: tuple = ()
         self.open = True
         self.speed = Speed([], [])
@@ -186,7 +190,7 @@ class Window:
         if current == self._shown and (pair is None) == (self._pair is None):
             return
         if self._answered:
-            self._pressed, self._answered = self._answered[1], None
+            self._lit, self._pressed, self._answered = self._answered, self._answered[1], None
         self._shown, self._pair = current, pair
         self._painted = ()
         if pair is None:
@@ -210,8 +214,10 @@ class Window:
     def _paint(self) -> None:
         now = self._clock()
         frame = self._playback.frame(now) if self._playback else 0
+        if self._lit and now - self._lit[1] > FEEDBACK + AFTERGLOW:
+            self._lit = None
         second = int(4 * now) if self._pair is None else None  # the bar moves, the pair does not
-        state = (frame, self._player.progress.seen, self._answered, second)
+        state = (frame, self._player.progress.seen, self._answered, self._lit, second)
         if state == self._painted:
             return
         self._painted = state
@@ -225,6 +231,7 @@ class Window:
             tools=self._tools(),
             banner=self._banner,
             help=(REVIEW_HELP if self._reviews else HELP) if self._help else None,
+            lit=self._lit[0] if self._lit else None,
         )
         if self._pair:
             scene.left, scene.right = (

@@ -1,1 +1,1 @@
-"""Labels: the store where trainer and labellers meet."""
+"""Labels: the store in which a trainer asks and labellers answer, and a person's desk at it."""

@@ -113,6 +113,11 @@ class Desk:
         with self.store.transaction():
             self.store.db.execute("DELETE FROM claims WHERE session = ?", (self.session,))
 
+    def clear(self) -> None:
+        """End everybody's claims: for the first window after others were killed."""
+        with self.store.transaction():
+            self.store.db.execute("DELETE FROM claims")
+
     def show(self, claim: Claim) -> None:
         """Note that a pair is on the screen, for whoever watches the store."""
         self.store.db.execute(
