@@ -24,7 +24,7 @@ from prefrl.run import Run
 
 DOCS = Path(__file__).parent.parent / "docs"
 FPS = 10
-SECONDS = 12
+SECONDS = 8
 SIZES = {"window": (1280, 720), "window-small": (640, 400), "window-4k": (3840, 2160)}
 
 
@@ -81,7 +81,7 @@ def record(desktop: Desktop, person: ScriptedPerson, path: Path) -> None:
     camera.wait()
     frames = iio.imread(film, plugin="FFMPEG")
     film.unlink()
-    size = (width * 5 // 8, height * 5 // 8)
+    size = (width // 2, height // 2)
     small = [np.asarray(Image.fromarray(frame).resize(size)) for frame in frames]
     iio.imwrite(path, small, plugin="pillow", duration=1000 / FPS, loop=0)
 
