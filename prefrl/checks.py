@@ -6,7 +6,7 @@ from prefrl.agent.envs import probe
 from prefrl.agent.ppo import check_agent
 from prefrl.clips.clip import Clip
 from prefrl.clips.render import Renderer
-from prefrl.config import Config
+from prefrl.config import Config, check_room
 from prefrl.environment import FRAME_SIZE, find_spec, make_drawable
 from prefrl.errors import UserError, nearest
 from prefrl.labellers.display import check_display
@@ -44,7 +44,8 @@ def check_inputs(config: Config) -> Clip:
 
 
 def _check_frames(config: Config) -> None:
-    """Whether an environment whose state cannot be read draws itself."""
+    """Whether an environment whose state cannot be read draws itself, often enough."""
+    check_room(config, copies=1)  # one of them is filmed
     env = make_drawable(config.env, *FRAME_SIZE)
     try:
         env.reset(seed=0)

@@ -342,6 +342,11 @@ def check_config(config: Config) -> None:
             raise UserError(f"unknown {name} '{word}': {nearest(word, allowed)}")
     if not asks:
         return
+    if config.labels.wait and config.labels.labeller != "human":
+        raise UserError(
+            f"labeller '{config.labels.labeller}' is not waited for: --wait-for-labels needs "
+            f"--labeller human"
+        )
     if not config.labels.question.strip():
         raise UserError("the question to ask is empty: say which clip is to be preferred")
     if config.agent.n_steps < config.clips.length:
@@ -355,8 +360,18 @@ def check_config(config: Config) -> None:
                 "without a labeller there is nothing to learn from: add --labels-from DB"
             )
         return
-    # Every query takes two clips of its own. The last ones must be recorded before `until`.
-    per_rollout = config.env.copies * (config.agent.n_steps // config.clips.length)
+    check_room(config, config.env.copies)
+
+
+def check_room(config: Config, copies: int) -> None:
+    """Refuse more labels than the clips of `copies` environments have room for.
+
+    Every query takes two clips of its own, and the last ones must be recorded in time.
+
+    Raises:
+        UserError: Says how many fit.
+    """
+    per_rollout = copies * (config.agent.n_steps // config.clips.length)
     rollouts = int(config.run.steps * config.labels.until) // config.rollout_steps
     fit = rollouts * per_rollout // 2
     if config.labels.budget > fit:

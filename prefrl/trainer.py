@@ -311,12 +311,14 @@ class _Training:
             return Oracle(score, teacher(labels.teacher), seed=self._stack.seeds["mistakes"])
         assert self._store
         # A run that goes on from an earlier step dates answers by that.
-        self._store.note(step=self._stack.model.num_timesteps, state="training")
+        step = self._stack.model.num_timesteps
+        self._store.note(step=step, state="training")
         return Person(
             self._schedule,
             wait=labels.wait,
             slack=self._batch,
             horizon=config.clips.capacity * config.clips.length,
+            step=step,
             say=panel.say,
             news=self._window.news if self._window else lambda: None,
             stopped=lambda: bool(interrupts),

@@ -291,6 +291,12 @@ def test_wrong_arguments(asked_run, capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
+def test_waiting_for_nobody_is_refused(capsys):
+    assert main(["train", "prefrl/PointMass-v0", "--wait-for-labels"]) == 2
+    assert "--wait-for-labels needs --labeller human" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize("question", ["", "   "])
 def test_an_empty_question_is_refused(question, capsys):
     arguments = ["train", "prefrl/PointMass-v0", "--labeller", "human", "--ask", question]

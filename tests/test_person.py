@@ -147,6 +147,13 @@ def test_passes_news_of_the_window_on(store):
     assert said == ["the window is closed"]
 
 
+def test_speed_of_a_resumed_run_is_that_since_the_resume(store):
+    person = Person(SCHEDULE, step=100_000)
+    time.sleep(0.1)
+    person(store, 101_000)
+    assert float(store.facts()["steps_per_second"]) < 10_000
+
+
 def test_step_of_is_the_inverse_of_due():
     for n in range(1, SCHEDULE.budget + 1):
         step = SCHEDULE.step_of(n)

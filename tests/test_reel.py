@@ -244,6 +244,8 @@ def test_an_environment_that_draws_nothing_cannot_be_shown(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with pytest.raises(UserError, match="draws no frames"):
         prefrl.train("Blind-v0", labeller="human", labels=5, steps=9000, quiet=True)
+    with pytest.raises(UserError, match="room for 7 labels"):  # 3 rollouts, 5 clips of one copy
+        prefrl.train("Blind-v0", labeller="human", labels=8, steps=9000, quiet=True)
 
 
 @pytest.fixture

@@ -156,6 +156,22 @@ def test_a_key_in_the_first_moments_of_a_pair_does_not_count(sit):
     assert len(desktop.labels()) == 2
 
 
+def test_keys_that_come_at_once_never_answer_a_pair_that_is_not_on_the_screen(sit):
+    desktop = sit()
+    first, second = desktop.player.claims[:2]
+    desktop.press(pygame.K_LEFT)
+    for key in (pygame.K_BACKSPACE, pygame.K_RIGHT, pygame.K_RIGHT):
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+    desktop.tick()
+    assert desktop.labels() == {}
+    desktop.tick(DEBOUNCE + 0.1)
+    desktop.press(pygame.K_DOWN)
+    assert {query: label.answer for query, label in desktop.labels().items()} == {
+        first.query.id: "equal"
+    }
+    assert desktop.player.claims[0] == second
+
+
 def test_unknown_keys_do_nothing(sit):
     desktop = sit()
     before = desktop.player.claims[0]

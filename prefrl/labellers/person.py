@@ -27,6 +27,7 @@ class Person:
             may be missing, so that a person has pairs before them while the agent trains.
         slack: Labels.
         horizon: Environment steps after which the policy has outgrown a query.
+        step: The agent's step at the start.
         say: Prints a line for the person.
         news: What they should be told now besides, if anything.
         stopped: Whether the run was asked to stop, so that waiting ends.
@@ -39,6 +40,7 @@ class Person:
         wait: bool = False,
         slack: int = 10,
         horizon: int = 50_000,
+        step: int = 0,
         say: Callable[[str], None] = print,
         news: Callable[[], str | None] = lambda: None,
         stopped: Callable[[], bool] = lambda: False,
@@ -52,7 +54,7 @@ class Person:
         self._stopped = stopped
         self.queue = schedule.budget if wait else QUEUE
         """Pairs that lie ready at most."""
-        self._last = (0, time.monotonic())
+        self._last = (step, time.monotonic())
         self._heard = (0, time.monotonic())
         self._speed = 0.0
 

@@ -145,6 +145,8 @@ class Window:
 
     def _answer(self, answer: str) -> None:
         """Show the answer, then store it; the next pair comes with the next tick."""
+        if self._session.current != self._shown:
+            return  # the next pair is not on the screen yet
         if self._pair is None and not (answer == "skip" and self._fault()):
             return
         pressed = self._clock()
@@ -300,7 +302,7 @@ def status(progress: Progress, seconds: list[float]) -> str:
 
 
 def _good_size() -> tuple[int, int]:
-    """Two thirds of the desktop, in the proportion of two clips beside each other."""
+    """Three quarters of the desktop, in the proportion of two clips beside each other."""
     width, height = pygame.display.get_desktop_sizes()[0]
     width = min(width * 3 // 4, height * 3 // 2)
     return max(SMALLEST[0], width), max(SMALLEST[1], width * 5 // 9)
