@@ -131,13 +131,15 @@ def test_nobody_there_says_what_to_do(monkeypatch, tmp_path, capsys):
     assert "--wait-for-labels" in error
 
 
-def make_loop(path, *, queue, schedule):
+def make_loop(path, *, queue, schedule, batch=4):
     venv = DummyVecEnv([PointMassEnv] * 4)
     recorder = prefrl.ClipRecorder(venv, length=15, rollout_steps=120, rng=np.random.default_rng(0))
     ensemble = prefrl.RewardEnsemble(*recorder.dims)
     person = Person(schedule)
     store = LabelStore(path)
-    loop = prefrl.PreferenceLoop(recorder, ensemble, store, person, schedule, queue=queue, batch=4)
+    loop = prefrl.PreferenceLoop(
+        recorder, ensemble, store, person, schedule, queue=queue, batch=batch
+    )
     agent = PPO("MlpPolicy", prefrl.LearnedReward(recorder, ensemble), n_steps=120, batch_size=96)
     return agent, loop, store
 
@@ -159,6 +161,17 @@ def test_no_more_pairs_lie_with_a_person_than_the_queue_holds(tmp_path):
     assert pending[0] == 6, "there are pairs after the first rollout already"
     assert max(pending) == 6
     assert store.count_answered() > 15
+    store.close()
+
+
+def test_the_first_batch_is_asked_as_its_clips_come(tmp_path):
+    schedule = prefrl.LabelSchedule(budget=80, until=10_000, initial=0.25)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=80, schedule=schedule, batch=20)
+    agent.learn(960, callback=loop)
+    asked = store.db.execute("SELECT step, count(*) FROM queries GROUP BY step").fetchall()
+    # A rollout of 4 x 120 steps has 32 clips for 16 pairs, and 20 are in the first batch: what is
+    # due beside is asked at once, although it is less than a batch.
+    assert asked == [(480, 16), (960, schedule.due(960) - 16)]
     store.close()
 
 

@@ -74,11 +74,22 @@ def other_thread_calls(person, path, step):
     store.close()
 
 
-def test_does_not_wait_before_all_that_is_due_could_be_asked(store):
-    ask(store, SCHEDULE.due(1000) - 1, step=1000)
+def test_does_not_wait_before_the_first_batch_could_be_asked(store):
+    ask(store, SCHEDULE.first - 1, step=1000)
     start = time.monotonic()
     Person(SCHEDULE, wait=True, slack=3)(store, 1000)
     assert time.monotonic() - start < 1
+
+
+def test_waits_although_the_next_batch_is_not_whole_yet(store):
+    """Labels fall due one by one and are asked in batches: asked lags behind due."""
+    ask(store, SCHEDULE.first, step=1000)
+    step = 1 + SCHEDULE.step_of(SCHEDULE.first + 2)
+    person = Person(SCHEDULE, wait=True, slack=3, stopped=lambda: time.monotonic() > end)
+    start = time.monotonic()
+    end = start + 0.5
+    person(store, step)
+    assert time.monotonic() - start >= 0.5
 
 
 def test_waiting_ends_when_the_run_is_to_stop(store):

@@ -183,15 +183,16 @@ class Hidden(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self._steps = 0
-        return np.zeros(2, np.float32), {}
+        self._shade = int(self.np_random.integers(200))
+        return np.array([0, self._shade / 200], np.float32), {}
 
     def step(self, action):
         self._steps += 1
-        observation = np.array([self._steps / 100, action[0]], np.float32)
+        observation = np.array([self._steps / 100, self._shade / 200], np.float32)
         return observation, float(action[0]), False, False, {}
 
     def render(self):
-        return np.full((30, 40, 3), self._steps, np.uint8)
+        return np.full((30, 40, 3), self._shade + self._steps, np.uint8)
 
 
 def test_clips_of_hidden_states_carry_their_frames(maker, tmp_path, monkeypatch):
@@ -213,8 +214,8 @@ def test_clips_of_hidden_states_carry_their_frames(maker, tmp_path, monkeypatch)
     assert 0 < len(fresh) < len(buffer)
     for index in fresh:
         clip = buffer[index]
-        first = round(float(clip.observations[0, 0]) * 100)
-        expected = np.arange(first, first + 10)
+        steps, shade = np.round(clip.observations * [100, 200]).astype(int).T
+        expected = steps + shade
         np.testing.assert_array_equal(clip.frames[:, 0, 0, 0], expected)
         again = Clip.from_bytes(clip.to_bytes())
         np.testing.assert_array_equal(again.frames, clip.frames)

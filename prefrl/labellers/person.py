@@ -77,8 +77,8 @@ class Person:
         self._speed = speed if not self._speed else 0.7 * self._speed + 0.3 * speed
 
     def _wait_for_labels(self, store: LabelStore, step: int) -> None:
-        if store.count_asked(step) < self._schedule.due(step):
-            return  # more clips are needed before all that are due can be asked
+        if store.count_asked(step) < self._schedule.first:
+            return  # more clips are needed before the first batch can be asked
         waiting = False
         while store.count_pending(step) > self._slack and not self._stopped():
             if not waiting:
