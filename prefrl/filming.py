@@ -32,6 +32,8 @@ def video(run: str | Path | Run, out: str | Path | None = None, *, seconds: floa
     run = run if isinstance(run, Run) else Run(run)
     if not 0 < seconds <= 600:
         raise UserError(f"seconds must be above 0 and at most 600, got {seconds:g}")
+    if out and Path(out).suffix != ".mp4":
+        raise UserError(f"cannot write '{out}': a video's name must end in .mp4")
     path = Path(out) if out else run.path / "videos" / f"{run.checkpoint().name}.mp4"
     frames, fps = film(run, run.policy.predict, seconds)
     write_mp4(path, frames, fps)

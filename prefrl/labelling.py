@@ -5,6 +5,7 @@ import getpass
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,10 +86,10 @@ def label(
             close_display()
     if failure:
         raise UserError(failure) if not player.seconds_drawn else RunFailed(failure)
-    return _farewell(run, session, window.speed.next_pair, player.seconds_drawn)
+    return _farewell(run, session, player, window.speed.next_pair)
 
 
-def _farewell(run: Run, session: object, latencies: list[float], drawn: list[float]) -> str:
+def _farewell(run: Run, session: object, player: Any, latencies: list[float]) -> str:
     from prefrl.labellers.session import Labelling
 
     lines = []
@@ -99,10 +100,28 @@ def _farewell(run: Run, session: object, latencies: list[float], drawn: list[flo
     if latencies:
         p50, p99 = np.percentile(latencies, [50, 99]) * 1000
         lines.append(f"from a key to the next pair: {p50:.0f} ms (median), {p99:.0f} ms (p99)")
-    if drawn:
-        lines.append(f"drawing a pair: {2000 * np.median(drawn):.0f} ms (median)")
-    lines.append(f"`prefrl label {run.path}` opens the window again; training goes on without it")
+    if player.seconds_drawn:
+        lines.append(f"drawing a pair: {2000 * np.median(player.seconds_drawn):.0f} ms (median)")
+    lines.append(_next_step(run, session, player.progress.state))
     return "\n".join(lines)
+
+
+def _next_step(run: Run, session: object, state: str) -> str:
+    """How to come back, and what the training does in the meantime."""
+    from prefrl.labellers.session import Review
+
+    again = f"`prefrl label {run.path}` opens the window again"
+    if isinstance(session, Review):
+        return f"`prefrl label {run.path} --review` leads through the answers again"
+    if state == "finished":
+        return (
+            f"training has finished; `prefrl label {run.path} --review` leads through the answers"
+        )
+    if state == "paused":
+        return f"{again}; `prefrl resume {run.path}` goes on with the training, which is paused"
+    if run.config.labels.wait:
+        return f"{again}; training goes on as far as the labels allow, then it waits"
+    return f"{again}; training goes on without it"
 
 
 def _check_store(run: Run) -> None:
@@ -116,7 +135,7 @@ def _check_store(run: Run) -> None:
 COLUMNS = (
     "query",
     "answer",
-    "left_shown",
+    "left_clip_on",
     "labeller",
     "seconds",
     "step_asked",
@@ -128,8 +147,8 @@ COLUMNS = (
 def export(run: str | Path | Run, out: str | Path) -> Path:
     """Write one row per standing answer as CSV; give its path.
 
-    `answer` is in the query's own order of clips, `left_shown` the side of the screen on which
-    its left clip was, `repeats` the query that a consistency probe repeats.
+    `answer` is in the query's own order of clips, `left_clip_on` the side of the screen on
+    which its left clip was shown, `repeats` the query that a consistency probe repeats.
 
     Args:
         run: The run or its folder.

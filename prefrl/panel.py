@@ -77,8 +77,11 @@ class Panel:
                 facts["validation accuracy"] = f"{sum(accuracy) / len(accuracy):.2f}"
         if "rollout/true_return" in values:
             facts["true return"] = f"{values['rollout/true_return']:,.0f}"
-        facts["steps/s"] = f"{values['time/steps_per_second']:,.0f}"
-        left = (config.run.steps - steps) / max(1.0, values["time/steps_per_second"])
+        speed = values["time/steps_per_second"]
+        if config.labels.wait:  # the time to come is reckoned without the waiting
+            speed = steps / max(1e-9, values["time/seconds"] - values["time/label"])
+        facts["steps/s"] = f"{speed:,.0f}"
+        left = (config.run.steps - steps) / max(1.0, speed)
         facts["left"] = f"{max(0, left) // 60:.0f} min {max(0, left) % 60:.0f} s"
         return facts
 

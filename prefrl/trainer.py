@@ -195,7 +195,7 @@ class _Training:
             self._store = LabelStore(run.label_file)
             if not checkpoint:
                 self._prepare_store(self._store)
-        self._window = self._open_window()  # it starts while the environments do
+        self._window = self._open_window(panel)  # it starts while the environments do
         self._stack = Stack(config, self._stopwatch)
         exact = self._stack.load(checkpoint) if checkpoint else True
         if not exact:
@@ -227,9 +227,9 @@ class _Training:
             if self._stack.ensemble and not self._stack.ensemble.fitted:
                 raise RunFailed(self._why_nothing())
             self._run.finish(self._result())
-            if self._store:
-                self._store.note(state="finished")
         finally:
+            if self._store and model.num_timesteps >= config.run.steps:
+                self._store.note(state="finished")
             self._keeper.close()
             if self._window:
                 self._window.release()
@@ -243,7 +243,8 @@ class _Training:
             given = self._store.count_answered() if self._store else 0
             return (
                 f"nothing was learned: {given} labels were given in {steps} steps, too few to "
-                f"begin; train for more steps, or with --wait-for-labels"
+                f"begin; `prefrl train {self._run.config.env.id} --labeller human "
+                f"--wait-for-labels --labels-from {self._run.label_file}` starts anew from them"
             )
         return (
             f"nothing was learned: no label arrived in {steps} steps; "
@@ -258,11 +259,14 @@ class _Training:
             store.take_over(source)
             source.close()
 
-    def _open_window(self) -> WindowProcess | None:
+    def _open_window(self, panel: Panel) -> WindowProcess | None:
         """The window of a run that a person answers, unless one is open already."""
         if not self._store or self._run.config.labels.labeller != "human":
             return None
-        return None if is_held(self._run.window_lock) else WindowProcess(self._run)
+        if is_held(self._run.window_lock):
+            return None
+        panel.say(f"a window opens to answer in; `prefrl label {self._run.path}` opens another")
+        return WindowProcess(self._run)
 
     def _make_loop(self) -> PreferenceLoop | None:
         if not (self._stack.recorder and self._stack.ensemble and self._store):

@@ -142,7 +142,7 @@ def test_a_person_teaches_the_point_mass_through_the_window(desktop, start, tmp_
         rows = list(csv.DictReader(file))
     store = run.labels
     assert len(rows) == len(store.labels()) + len(store.labels(probes=True))
-    assert {row["left_shown"] for row in rows} == {"left", "right"}
+    assert {row["left_clip_on"] for row in rows} == {"left", "right"}
     store.close()
     assert prefrl.report(run).exists()
 

@@ -230,7 +230,7 @@ def test_export(asked_run):
         {
             "query": str(given.query.id),
             "answer": given.answer,
-            "left_shown": "right" if given.swapped else "left",
+            "left_clip_on": "right" if given.swapped else "left",
             "labeller": "ada",
             "seconds": "1.250",
             "step_asked": str(given.query.step),

@@ -35,16 +35,16 @@ REVIEW_KEYS = KEYS | {
 HELP = [
     ("←  →", "the left, or the right clip is better"),
     ("↓", "both are equally good"),
-    ("↑", "can't tell: the pair is put aside"),
+    ("↑", "can't tell: it counts, but nothing is learned from it"),
     ("Backspace  U", "take the last answer back, as often as you like"),
     ("R", "play from the start"),
     ("Space", "stop and go"),
     (",  .", "one frame back, one frame on"),
-    ("[  ]", "slower, faster"),
+    ("[  ]", "slower, faster; at 1 x a second is a second"),
     ("F", "full screen"),
     ("T", "light or dark"),
     ("H", "this help"),
-    ("Esc", "close the window; training goes on"),
+    ("Esc", "close the window; that is no answer"),
 ]
 
 REVIEW_HELP = [

@@ -57,6 +57,7 @@ class Person:
         self._last = (step, time.monotonic())
         self._heard = (0, time.monotonic())
         self._speed = 0.0
+        self._has_waited = False
 
     def __call__(self, store: LabelStore, step: int) -> None:
         """Let people answer; on return, what they gave by now counts as given by `step`."""
@@ -84,6 +85,9 @@ class Person:
             if not waiting:
                 store.note(state="waiting")
                 waiting = True
+                if not self._has_waited:
+                    self._say("training waits for labels; it goes on as they are given")
+                    self._has_waited = True
             self._tell()
             time.sleep(0.1)
 

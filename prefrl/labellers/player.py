@@ -158,6 +158,8 @@ class Player(threading.Thread):
                 if tick % 100 == 0:
                     desk.keep()
                 if tick % 5 == 0:
+                    if self._take:
+                        self._drop_lost(desk)
                     self.progress = self._read_progress(store, desk)
             except sqlite3.OperationalError:
                 time.sleep(0.5)  # a busy or full disk: the window says so when it answers
@@ -173,6 +175,12 @@ class Player(threading.Thread):
             taken = desk.take(missing)
             with self.lock:
                 self.claims += taken
+
+    def _drop_lost(self, desk: Desk) -> None:
+        """Let go of pairs that another window has taken over, but not of the one on the screen."""
+        with self.lock:
+            held = desk.held()
+            self.claims[1:] = [claim for claim in self.claims[1:] if claim.query.id in held]
 
     def _read_progress(self, store: LabelStore, desk: Desk) -> Progress:
         facts = store.facts()

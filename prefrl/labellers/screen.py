@@ -176,14 +176,15 @@ class Screen:
         height = round(size * 2.1)
         for i, (answer, words) in enumerate(ANSWER_BUTTONS):
             box = pygame.Rect(gap + i * (width + gap), bottom - height, width, height)
-            colour = theme.answers[answer]
+            colour = theme.answers[answer] if scene.left is not None else theme.edge
             chosen = answer in (scene.mark, scene.lit)
             pygame.draw.rect(surface, colour if chosen else theme.panel, box, border_radius=gap)
             pygame.draw.rect(surface, colour, box, max(2, gap // 6), border_radius=gap)
             fitting = next(
                 (s for s in range(size, 9, -1) if self._type.width(words, s) < width - gap), 10
             )
-            line = self._type.line(words, fitting, theme.back if chosen else theme.text)
+            ink = theme.text if scene.left is not None else theme.dim
+            line = self._type.line(words, fitting, theme.back if chosen else ink)
             surface.blit(line, line.get_rect(center=box.center))
             self.places.append((box, answer))
         return bottom - height - gap // 2

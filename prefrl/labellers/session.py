@@ -141,22 +141,27 @@ class Review(_AtDesk):
         self.place = 0
         """Of the current pair among `count`."""
         self.count = len(labels)
-        self.corrected = 0
+        self._before = list(self._marks)
+        self._seconds = [label.seconds for label in labels]
         self._turn()
 
     @property
     def mark(self) -> str | None:
         return self._marks[self.place] if self.count else None
 
+    @property
+    def corrected(self) -> int:
+        """Pairs whose answer is another one now."""
+        return sum(now != before for now, before in zip(self._marks, self._before, strict=True))
+
     def answer(self, shown: str, seconds: float) -> str | None:
         if shown == self._marks[self.place]:
             return None
         try:
-            self._desk.correct(self._claims[self.place], shown)
+            self._desk.correct(self._claims[self.place], shown, seconds=self._seconds[self.place])
         except sqlite3.Error as error:
             return NOT_SAVED.format(error)
         self._marks[self.place] = shown
-        self.corrected += 1
         return None
 
     def back(self) -> str | None:

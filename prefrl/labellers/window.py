@@ -259,7 +259,7 @@ class Window:
         return [
             ("back", "U  before" if self._reviews else "U  undo"),
             *([("forward", "N  next")] if self._reviews else []),
-            ("restart", "R  restart"),
+            ("restart", "R  replay"),
             ("pause", "Space  go on" if stopped else "Space  pause"),
             ("frame back", ","),
             ("frame on", ".  frame"),
@@ -276,7 +276,11 @@ class Window:
             place = f"pair {self._session.place + 1} of {self._session.count}"
             return f"{place}   ·   {self._session.corrected} corrected"
         seconds = self._session.seconds if isinstance(self._session, Labelling) else []
-        return status(self._player.progress, seconds)
+        line = status(self._player.progress, seconds)
+        if self._playback and self._playback.stopped:
+            frame = self._playback.frame(self._clock())
+            line = f"paused at frame {frame + 1} of {len(self._pair.left)}   ·   {line}"
+        return line
 
 
 def status(progress: Progress, seconds: list[float]) -> str:

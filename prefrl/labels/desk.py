@@ -72,13 +72,16 @@ class Desk:
         self._rng = rng
 
     def take(self, n: int) -> list[Claim]:
-        """Claim up to `n` pairs that nobody is at, the most recently asked first."""
-        if not self._free(1, time.time()):
+        """Claim up to `n` pairs that nobody is at, the most recently asked first.
+
+        Who has none takes one over that lies ready at another desk, but is not looked at.
+        """
+        if not self._free(1, time.time()) and not self._spare(time.time()):
             return []  # found out without locking others out
         claims: list[Claim] = []
         with self.store.transaction():
             now = time.time()
-            for query in self._free(n, now):
+            for query in self._free(n, now) or self._spare(now):
                 if self._rng.random() < self._probes and (probe := self._probe()):
                     claims.append(probe)
                 if len(claims) < n:
@@ -107,6 +110,11 @@ class Desk:
                 "UPDATE claims SET until = ? WHERE session = ?",
                 (time.time() + CLAIM_SECONDS, self.session),
             )
+
+    def held(self) -> set[int]:
+        """Ids of the queries that this session has claimed."""
+        rows = self.store.db.execute("SELECT query FROM claims WHERE session = ?", (self.session,))
+        return {row[0] for row in rows}
 
     def leave(self) -> None:
         """Let go of all claims."""
@@ -143,15 +151,16 @@ class Desk:
             self.store.db.execute("DELETE FROM claims WHERE query = ?", (claim.query.id,))
         return True
 
-    def correct(self, claim: Claim, shown: str) -> None:
+    def correct(self, claim: Claim, shown: str, *, seconds: float) -> None:
         """Put another answer in the place of the standing one; both stay in the store.
 
         Args:
             claim: The pair, sides as they were then.
             shown: `left` or `right` of the screen, `equal` or `skip`.
+            seconds: Taken for the answer that is corrected, s.
         """
         with self.store.transaction():
-            self._record(claim, shown, 0.0)
+            self._record(claim, shown, seconds)
 
     def answered(self) -> list[Label]:
         """This labeller's standing answers in the order of answering, probes included."""
@@ -176,6 +185,17 @@ class Desk:
             (self.session, now, n),
         )
         return [Query(*row) for row in rows]
+
+    def _spare(self, now: float) -> list[Query]:
+        """A pair that lies ready at another desk, for one that has none at all."""
+        if self.held():
+            return []
+        row = self.store.db.execute(
+            f"SELECT {QUERY_COLUMNS} FROM queries q JOIN claims c ON c.query = q.id "
+            "WHERE c.shown IS NULL AND c.until > ? ORDER BY q.id DESC LIMIT 1",
+            (now,),
+        ).fetchone()
+        return [Query(*row)] if row else []
 
     def _side(self, query: Query) -> bool:
         """Whether to show the left clip on the right: by lot, but a probe the other way round."""
