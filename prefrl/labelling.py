@@ -114,9 +114,7 @@ def _next_step(run: Run, session: object, state: str) -> str:
     if isinstance(session, Review):
         return f"`prefrl label {run.path} --review` leads through the answers again"
     if state == "finished":
-        return (
-            f"training has finished; `prefrl label {run.path} --review` leads through the answers"
-        )
+        return f"training has finished; `prefrl label {run.path} --review` shows the answers"
     if state == "paused":
         return f"{again}; `prefrl resume {run.path}` goes on with the training, which is paused"
     if run.config.labels.wait:

@@ -67,6 +67,21 @@ def test_two_desks_never_hold_the_same_pair(store):
     other_connection.close()
 
 
+def test_who_has_nothing_takes_over_what_another_only_keeps_ready(store):
+    keeper, other = make_desk(store), make_desk(store, labeller="bob")
+    kept = keeper.take(30)
+    keeper.show(kept[0])
+    (taken,) = other.take(4)
+    assert taken.query.id != kept[0].query.id
+    assert other.take(4) == [], "one is enough to have something to do"
+    assert keeper.held() == {claim.query.id for claim in kept} - {taken.query.id}
+    for claim in kept[1:]:
+        if claim.query != taken.query:
+            keeper.answer(claim, "left", seconds=1)
+    other.answer(taken, "left", seconds=1)
+    assert other.take(4) == [], "nobody takes what another looks at"
+
+
 def test_a_pair_answered_elsewhere_is_not_answered_again(store):
     first, second = make_desk(store), make_desk(store, labeller="bob")
     (claim,) = first.take(1)
@@ -124,7 +139,7 @@ def test_a_correction_keeps_both_versions(store):
     desk = make_desk(store)
     claim = Claim(store.pending()[0], True)
     desk.answer(claim, "left", seconds=1)
-    desk.correct(claim, "equal")
+    desk.correct(claim, "equal", seconds=1)
     assert [label.answer for label in store.labels()] == ["equal"]
     answers = [row[0] for row in store.db.execute("SELECT answer FROM answers ORDER BY id")]
     assert answers == ["right", "equal"]

@@ -312,13 +312,27 @@ def test_claims_of_a_killed_window_do_not_keep_the_next_one_waiting(asked_run):
     store = run.labels
     dead = Desk(store, labeller="ada", probes=0.0, rng=np.random.default_rng(0))
     assert len(dead.take(3)) == 3
-    for alone, found in ((False, 0), (True, 3)):
+    for alone, found in ((False, 1), (True, 3)):
         playing = Player(run, labeller="ada", probes=0.0, alone=alone)
         playing.start()
         until(lambda playing=playing: playing.progress.waiting == 3)
         time.sleep(0.2)
         assert len(playing.claims) == found
         playing.close()
+    store.close()
+
+
+def test_what_another_window_takes_over_is_let_go(player):
+    playing = player(AHEAD)
+    until(lambda: all_drawn(playing))
+    store = playing._run.labels
+    rng = np.random.default_rng(0)
+    first = playing.claims[0]
+    Desk(store, labeller="ada", rng=rng, session=playing.session).show(first)
+    (taken,) = Desk(store, labeller="bob", probes=0.0, rng=rng).take(1)
+    until(lambda: len(playing.claims) == AHEAD - 1)
+    assert taken.query.id not in {claim.query.id for claim in playing.claims}
+    assert playing.claims[0] == first
     store.close()
 
 

@@ -277,7 +277,7 @@ class Window:
             return f"{place}   ·   {self._session.corrected} corrected"
         seconds = self._session.seconds if isinstance(self._session, Labelling) else []
         line = status(self._player.progress, seconds)
-        if self._playback and self._playback.stopped:
+        if self._pair and self._playback and self._playback.stopped:
             frame = self._playback.frame(self._clock())
             line = f"paused at frame {frame + 1} of {len(self._pair.left)}   ·   {line}"
         return line
