@@ -234,6 +234,9 @@ def test_frames_in_memory_are_bounded(make_clip):
     assert buffer.fresh().tolist() == [23, 25, 27, 29]
     assert [buffer.take(i).frames[0, 0, 0, 0] for i in (23, 29)] == [23, 29]
     assert buffer.fresh().tolist() == [25, 27]
+    for _ in range(50):
+        buffer.add(**arrays)
+    assert buffer.fresh().tolist() == [], "a slot's frames go with its clip"
 
 
 def test_an_environment_that_draws_nothing_cannot_be_shown(monkeypatch):
