@@ -347,8 +347,9 @@ def check_config(config: Config) -> None:
             f"labeller '{config.labels.labeller}' is not waited for: --wait-for-labels needs "
             f"--labeller human"
         )
-    if not config.labels.question.strip():
-        raise UserError("the question to ask is empty: say which clip is to be preferred")
+    question = "".join(config.labels.question.split())
+    if not question or not question.isprintable():
+        raise UserError("the question to ask must be a line of text: say which clip is better")
     if config.agent.n_steps < config.clips.length:
         raise UserError(
             f"agent.n_steps is {config.agent.n_steps}, shorter than one clip of "

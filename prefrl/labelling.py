@@ -2,6 +2,8 @@
 
 import csv
 import getpass
+import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +52,10 @@ def label(
     share = run.config.labels.probes if probes is None else probes
     if not 0 <= share <= 0.5:
         raise UserError(f"the share of probes must be from 0 to 0.5, got {share:g}")
-    name = labeller or getpass.getuser()
+    name = labeller or _login_name()
+    if not name.isprintable():
+        raise UserError(f"the labeller's name must be printable text, got {name!r}")
+    _check_writable(run)
 
     from prefrl.labellers.display import close_display, open_display
 
@@ -130,6 +135,25 @@ def _check_store(run: Run) -> None:
     LabelStore(run.label_file, read_only=True).close()
 
 
+def _check_writable(run: Run) -> None:
+    """Whether answers could be saved, as far as that can be told beforehand."""
+    try:
+        run.window_lock.touch()
+        LabelStore(run.label_file).close()
+    except (OSError, sqlite3.OperationalError) as error:
+        raise UserError(
+            f"'{run.path}' cannot be written to ({error}), so no answer could be saved: "
+            f"--export reads the answers all the same"
+        ) from None
+
+
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without an account, as in a container
+        return f"user {os.getuid()}"
+
+
 COLUMNS = (
     "query",
     "answer",
@@ -161,6 +185,8 @@ def export(run: str | Path | Run, out: str | Path) -> Path:
     labels = [*store.labels(), *store.labels(probes=True)]
     store.close()
     path = Path(out)
+    if path.suffix != ".csv":
+        raise UserError(f"cannot write '{path}': a table's name must end in .csv")
     try:
         with path.open("w", newline="") as file:
             writer = csv.writer(file)

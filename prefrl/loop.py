@@ -28,9 +28,6 @@ from prefrl.reward.fit import RewardFitter
 Labeller = Callable[[LabelStore, int], None]
 """Answers what is pending in a store at the agent's step, or does nothing and lets others."""
 
-FIRST_LABELS = 10
-"""Labels before the first fit, where they come one by one and the first batch has as many."""
-
 REFIT_GROWTH = 0.02
 """Labels that have to arrive before a refit, as a share of those already learned from."""
 
@@ -96,11 +93,13 @@ class PreferenceLoop(BaseCallback):
         self._data = LabelledClips(store, members=ensemble.members, seed=seed)
         self._new_labels = 0
         self._latest_answer = 0
+        self._previous_step = 0
         self._diverged = False
         self._rng = rng or np.random.default_rng(seed)
         self._stopwatch = stopwatch or Stopwatch()
 
     def _on_training_start(self) -> None:
+        self._previous_step = self.num_timesteps
         self.model.has_reward = self.ensemble.fitted  # type: ignore[attr-defined]
 
     def _on_step(self) -> bool:
@@ -114,6 +113,7 @@ class PreferenceLoop(BaseCallback):
             self.ask(pairs, step)
         with self._stopwatch.stage("fit"):
             self.fit(step)
+        self._previous_step = step
 
     def select(self, step: int) -> np.ndarray:
         """Choose the pairs that are due: `(n, 2)` indices into the recorder's buffer."""
@@ -128,9 +128,9 @@ class PreferenceLoop(BaseCallback):
 
     def _wanted(self, step: int) -> int:
         """How many pairs to ask now; 0 until a batch is due."""
-        # Before this step: a resumed run finds what it asked at this step in the store already,
-        # and has to come by it again to be the same run.
-        before = None if self._diverged else step - 1
+        # By the last rollout: a resumed run finds what it asked at this step in the store already,
+        # and has to come by it again to be the same run; answers are still coming in.
+        before = None if self._diverged else self._previous_step
         asked = self.store.count_asked(before)
         due = self.schedule.due(step) - asked
         batch = min(self._batch, self.schedule.budget - asked)
@@ -163,7 +163,7 @@ class PreferenceLoop(BaseCallback):
             self.metrics["label/answered"] = self.store.count_answered(step)
         enough = max(1, REFIT_GROWTH * (len(self._data) - self._new_labels))
         if not self.ensemble.fitted:
-            enough = min(FIRST_LABELS, self.schedule.first)
+            enough = self.schedule.enough
         if self._new_labels < enough or not self._data.trainable or not len(self.recorder.buffer):
             return
         first = not self.ensemble.fitted
@@ -201,7 +201,7 @@ class PreferenceLoop(BaseCallback):
                 in the meantime counts towards the budget at once.
         """
         self._diverged = not exact
-        self._data.update(step)
+        self._data.catch_up(step)
         self._latest_answer = self.store.latest_answer(step)
         self._new_labels = state["new_labels"]
         nan = float("nan")

@@ -161,14 +161,11 @@ def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks: more threads only wait for one another
     try:
-        with (
-            hold(run.training_lock) as alone,
-            watch_interrupts() as interrupts,
-            Panel(run, quiet=quiet) as panel,
-        ):
+        with hold(run.training_lock) as alone:
             if not alone:
                 raise UserError(f"'{run.path}' is being trained by another process")
-            _Training(run, checkpoint, panel, interrupts).go()
+            with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
+                _Training(run, checkpoint, panel, interrupts).go()
     except (OSError, sqlite3.OperationalError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise

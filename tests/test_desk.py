@@ -135,6 +135,28 @@ def test_what_was_taken_back_elsewhere_cannot_be_taken_back_again(store):
     assert not first.retake(claim)
 
 
+def test_nobody_takes_back_what_somebody_else_answered(store):
+    ada, bob = make_desk(store), make_desk(store, labeller="bob")
+    (claim,) = ada.take(1)
+    ada.answer(claim, "left", seconds=1)
+    bob.correct(claim, "right", seconds=1)
+    assert not ada.retake(claim)
+    assert [label.labeller for label in store.labels()] == ["bob"]
+
+
+def test_a_probe_goes_to_whom_it_probes(store):
+    ada = make_desk(store)
+    for claim in ada.take(11):
+        ada.answer(claim, "left", seconds=1)
+    probing = make_desk(store, probes=1.0)
+    probe, *_ = probing.take(1)
+    probing.leave()
+    others = {claim.query.id for claim in make_desk(store, labeller="bob").take(30)}
+    assert len(others) == 19
+    assert probe.query.id not in others
+    assert probe.query.id in {claim.query.id for claim in make_desk(store).take(30)}
+
+
 def test_a_correction_keeps_both_versions(store):
     desk = make_desk(store)
     claim = Claim(store.pending()[0], True)

@@ -25,6 +25,7 @@ from prefrl.labelling import export, label
 from prefrl.labels.desk import Desk
 from prefrl.labels.store import LabelStore
 from prefrl.lock import hold, is_held
+from prefrl.reward.data import LabelledClips
 
 HUMAN = SMALL | {"labeller": "human", "wait_for_labels": True}
 
@@ -36,7 +37,7 @@ def answering(monkeypatch):
     stop = threading.Event()
     threads = []
 
-    def start(path):
+    def start(path, newest_first=False):
         def work():
             while not path.exists() and not stop.is_set():
                 time.sleep(0.02)
@@ -44,7 +45,8 @@ def answering(monkeypatch):
             while not stop.wait(0.02):
                 try:
                     store = store or LabelStore(path)
-                    for query in store.pending():
+                    pending = store.pending()
+                    for query in pending[:-4:-1] if newest_first else pending:
                         clips = (query.left_clip, query.right_clip)
                         left, right = (store.clip(c).true_rewards.sum() for c in clips)
                         answer = "left" if left > right else "right"
@@ -94,9 +96,10 @@ def test_a_person_teaches_the_point_mass(answering, tmp_path):
     store.close()
 
 
-def test_a_run_on_peoples_answers_resumes_exactly(answering, tmp_path):
-    """Each answer is learned from at the step at which it was the first time."""
-    answering(tmp_path / "once" / "labels.db")
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_run_on_peoples_answers_resumes_exactly(answering, tmp_path, newest_first):
+    """Each answer is learned from at the step and in the order that it was the first time."""
+    answering(tmp_path / "once" / "labels.db", newest_first)
     preset = Path("often.yaml")
     preset.write_text("run: {checkpoint_every: 960}\nagent: {n_steps: 60, batch_size: 60}\n")
     once = prefrl.train("prefrl/PointMass-v0", out="once", preset="often.yaml", **HUMAN)
@@ -129,6 +132,47 @@ def test_nobody_there_says_what_to_do(monkeypatch, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "0 labels were given in 3840 steps" in error
     assert "--wait-for-labels" in error
+
+
+def test_answers_are_learned_from_in_the_order_in_which_they_came(asked_run):
+    """What a member is validated on depends on that order, and must be the same after a resume."""
+    store = asked_run(8).labels
+    queries = store.pending()
+    lived = LabelledClips(store, members=3, seed=0)
+    for step, answers in ((961, [5, 6]), (1921, [1, 2]), (2881, [5, 0])):
+        for i in answers:
+            answer = "withdrawn" if (step, i) == (2881, 5) else "left"
+            store.answer(queries[i].id, answer, labeller="ada", seconds=1, step=step)
+        lived.update(step + 959)
+    resumed = LabelledClips(store, members=3, seed=0)
+    resumed.catch_up(3840)
+    for name in ("inputs", "preferences", "weights", "held_out"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(lived, name))
+    store.close()
+
+
+def test_an_answer_given_while_pairs_are_chosen_changes_nothing_in_a_resumed_run(tmp_path):
+    """How many are asked depends on what had been answered by the rollout before."""
+    schedule = prefrl.LabelSchedule(budget=40, until=5000, initial=0.5)
+    asked = []
+    for answers_early in (False, True):
+        path = tmp_path / f"{answers_early}.db"
+        agent, loop, store = make_loop(path, queue=6, schedule=schedule)
+        select = loop.select
+
+        def watch(step, select=select, store=store, early=answers_early):
+            pairs = [] if early else select(step)
+            if step == 960:
+                for query in store.pending()[:5]:
+                    store.answer(query.id, "left", labeller="ada", seconds=1)
+            return select(step) if early else pairs
+
+        loop.select = watch
+        agent.learn(1440, callback=loop)
+        rows = store.db.execute("SELECT step, count(*) FROM queries GROUP BY step")
+        asked.append(rows.fetchall())
+        store.close()
+    assert asked[0] == asked[1] == [(480, 6), (1440, 5)]
 
 
 def make_loop(path, *, queue, schedule, batch=4):
@@ -201,8 +245,29 @@ def test_a_run_has_one_trainer(asked_run, capsys):
         assert held
         assert is_held(run.training_lock)
         assert main(["resume", str(run.path)]) == 2
-    assert "is being trained by another process" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "is being trained by another process" in error
+    assert error.count("\n") == 1
     assert not is_held(run.training_lock)
+
+
+def test_answers_on_a_read_only_disk_can_be_exported(asked_run, monkeypatch, capsys):
+    run = asked_run(3)
+    store = run.labels
+    for query in store.pending():
+        store.answer(query.id, "left", labeller="ada", seconds=1)
+    store.close()
+    connect = sqlite3.connect
+
+    def refuse(place, **options):  # what SQLite says of a WAL database where it cannot write
+        if "immutable" not in place:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(place, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    assert len(export(run, "labels.csv").read_text().splitlines()) == 4
+    assert main(["label", str(run.path)]) == 2
+    assert "no answer could be saved" in capsys.readouterr().err
 
 
 def test_windows_share_their_lock(asked_run):
@@ -297,6 +362,8 @@ def record_of(path):
         (["--probes", "0.7"], "from 0 to 0.5"),
         (["--probes", "nan"], "from 0 to 0.5"),
         (["--export", "nowhere/labels.csv"], "cannot write"),
+        (["--export", "run/labels.db"], "must end in .csv"),
+        (["--labeller", "\udcff"], "printable"),
     ],
 )
 def test_wrong_arguments(asked_run, capsys, arguments, words):
@@ -310,7 +377,7 @@ def test_waiting_for_nobody_is_refused(capsys):
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("question", ["", "   "])
+@pytest.mark.parametrize("question", ["", "   ", "which\0one", "\udcff"])
 def test_an_empty_question_is_refused(question, capsys):
     arguments = ["train", "prefrl/PointMass-v0", "--labeller", "human", "--ask", question]
     assert main(arguments) == 2

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import time
 
@@ -301,6 +302,23 @@ def test_a_drawing_process_that_dies_is_replaced(player):
             playing.claims.pop(0)
     until(lambda: all_drawn(playing))
     assert playing.failure is None
+
+
+def test_damaged_and_deleted_frames_are_drawn_again(player):
+    playing = player()
+    until(lambda: all_drawn(playing))
+    folder = playing._run.path / "frames"
+    for i in range(1, 25):  # as an interrupted disk may leave them
+        (folder / f"{i}.npy").write_bytes(b"")
+    for _ in range(2):
+        with playing.lock:
+            playing.claims.pop(0)
+    until(lambda: all_drawn(playing))
+    shutil.rmtree(folder)
+    for _ in range(2):
+        with playing.lock:
+            playing.claims.pop(0)
+    until(lambda: all_drawn(playing))
 
 
 def test_progress_is_that_of_the_run(player):

@@ -172,6 +172,27 @@ def test_keys_that_come_at_once_never_answer_a_pair_that_is_not_on_the_screen(si
     assert desktop.player.claims[0] == second
 
 
+def test_an_answer_that_is_taken_back_at_once_leaves_the_pair_open(sit):
+    desktop = sit()
+    claim = desktop.player.claims[0]
+    for key in (pygame.K_RIGHT, pygame.K_BACKSPACE):
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
+    desktop.tick()
+    desktop.tick(DEBOUNCE + 0.1)
+    assert desktop.labels() == {}
+    assert desktop.window._scene(0).mark is None
+    desktop.press(pygame.K_DOWN)
+    assert desktop.labels()[claim.query.id].answer == "equal"
+
+
+@pytest.mark.parametrize("held", [pygame.KMOD_LCTRL, pygame.KMOD_LALT, pygame.KMOD_LGUI])
+def test_shortcuts_of_the_desktop_are_no_answers(sit, held):
+    desktop = sit()
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_RIGHT, mod=held))
+    desktop.tick(1.0)
+    assert desktop.labels() == {}
+
+
 def test_unknown_keys_do_nothing(sit):
     desktop = sit()
     before = desktop.player.claims[0]

@@ -32,6 +32,9 @@ REVIEW_KEYS = KEYS | {
     pygame.K_PAGEUP: "back",
 }
 
+SHORTCUTS = pygame.KMOD_CTRL | pygame.KMOD_ALT | pygame.KMOD_GUI
+"""Held down, these make a key the desktop's and not an answer."""
+
 HELP = [
     ("←  →", "the left, or the right clip is better"),
     ("↓", "both are equally good"),

@@ -81,7 +81,7 @@ class Person:
         if store.count_asked(step) < self._schedule.first:
             return  # more clips are needed before the first batch can be asked
         waiting = False
-        while store.count_pending(step) > self._slack and not self._stopped():
+        while self._lacks_labels(store, step) and not self._stopped():
             if not waiting:
                 store.note(state="waiting")
                 waiting = True
@@ -90,6 +90,11 @@ class Person:
                     self._has_waited = True
             self._tell()
             time.sleep(0.1)
+
+    def _lacks_labels(self, store: LabelStore, step: int) -> bool:
+        pending = store.count_pending(step)
+        begun = store.count_answered(step) >= self._schedule.enough
+        return pending > (self._slack if begun else 0)
 
     def _note(self, store: LabelStore, step: int) -> None:
         asked = store.count_asked(step)

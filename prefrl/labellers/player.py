@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -174,7 +175,8 @@ class Player(threading.Thread):
         if missing > 0:
             taken = desk.take(missing)
             with self.lock:
-                self.claims += taken
+                known = {claim.query.id for claim in self.claims}
+                self.claims += [claim for claim in taken if claim.query.id not in known]
 
     def _drop_lost(self, desk: Desk) -> None:
         """Let go of pairs that another window has taken over, but not of the one on the screen."""
@@ -207,7 +209,7 @@ class Player(threading.Thread):
         for clip in needed:
             if len(self._asked) < 3 and not self._known(clip):
                 self._asked.add(clip)
-                with contextlib.suppress(BrokenPipeError):  # the reader starts a new process
+                with contextlib.suppress(BrokenPipeError, ValueError):  # it died: see the reader
                     self._maker.ask(clip)
 
     def _known(self, clip: int) -> bool:
@@ -232,21 +234,22 @@ class Player(threading.Thread):
                 if deaths > RESTARTS:
                     self.failure = "the process that draws clips dies again and again"
                     return
-                self._maker.end()
-                self._maker.close()
-                self._maker = ReelMaker(self._run.path)
+                dead, self._maker = self._maker, ReelMaker(self._run.path)
+                dead.end()
+                dead.close()
                 self._asked.clear()
 
     def _take_in(self, reel: Reel) -> None:
         try:
             frames = reel.load()
-        except OSError:  # thrown away by another window's quota: it is asked for again
-            self._asked.discard(reel.clip)
+        except (OSError, ValueError, EOFError):  # thrown away by another's quota, or damaged
+            Path(reel.path).unlink(missing_ok=True)
+            self._asked.discard(reel.clip)  # so that it is asked for again
             return
         if reel.drawn_in:
             self.seconds_drawn.append(reel.drawn_in)
         with self.lock:
-            needed = {clip for claim in self.claims for clip in claim.shown}
+            needed = {clip for claim in self.claims[:AHEAD] for clip in claim.shown}
         self._reels[reel.clip] = (reel, frames)
         self._asked.discard(reel.clip)
         for clip in list(self._reels):

@@ -143,7 +143,7 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
     import time
 
     from prefrl.clips.render import Renderer, clip_playback, draw_clip, steps_per_second
-    from prefrl.environment import FRAME_SIZE, choose_renderer, make_drawable
+    from prefrl.environment import FRAME_SIZE, choose_renderer, make_drawable, sentence
     from prefrl.labels.store import LabelStore
     from prefrl.run import Run
 
@@ -174,13 +174,16 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
             path = shelf.path(f"{number}")
             drawn_in = 0.0
             if not path.exists():
+                shelf.folder.mkdir(exist_ok=True)
                 with hold(shelf.folder / ".turn", patience=60.0):
                     frames = draw_clip(renderer, clip, stride)
                 drawn_in = time.perf_counter() - start
                 path = _keep(shelf, path.stem, frames)
             reply(Reel(number, str(path), fps, fps * stride / rate, drawn_in))
-        except (UserError, OSError) as error:
+        except UserError as error:
             reply(NotDrawn(number, str(error)))
+        except Exception as error:  # one bad clip must not end the labelling
+            reply(NotDrawn(number, sentence(error)))
 
 
 def _keep(shelf: ReelShelf, name: str, frames: np.ndarray) -> Path:

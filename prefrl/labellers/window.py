@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pygame
 
-from prefrl.labellers.keys import ANSWERS, HELP, KEYS, REVIEW_HELP, REVIEW_KEYS
+from prefrl.labellers.keys import ANSWERS, HELP, KEYS, REVIEW_HELP, REVIEW_KEYS, SHORTCUTS
 from prefrl.labellers.notice import notice
 from prefrl.labellers.playback import TEMPI, Playback
 from prefrl.labellers.player import Pair, Player, Progress
@@ -115,7 +115,8 @@ class Window:
         if event.type in (pygame.QUIT, pygame.WINDOWCLOSE):
             self.open = False
         elif event.type == pygame.KEYDOWN and event.key in self._keys:
-            self._act(self._keys[event.key])
+            if not getattr(event, "mod", 0) & SHORTCUTS:
+                self._act(self._keys[event.key])
         elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1:
             for place, action in self._screen.places:
                 if place.collidepoint(event.pos):
@@ -137,6 +138,7 @@ class Window:
             self._answer(action)
         elif action == "back":
             self._banner = self._session.back()
+            self._answered = self._pressed = None
         elif action == "forward":
             self._session.forward()
         else:
@@ -190,6 +192,7 @@ class Window:
         current = self._session.current
         pair = self._player.pair(current) if current else None
         if current == self._shown and (pair is None) == (self._pair is None):
+            self._answered = None
             return
         if self._answered:
             self._lit, self._pressed, self._answered = self._answered, self._answered[1], None

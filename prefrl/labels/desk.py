@@ -94,10 +94,11 @@ class Desk:
         """Withdraw the answer to a pair and claim it again, sides as before.
 
         Returns:
-            False where no answer stands any more: it was taken back at another desk.
+            False where no answer of this labeller stands any more: it was taken back or
+            corrected at another desk.
         """
         with self.store.transaction():
-            if self._standing(claim) is None:
+            if self._standing(claim) != self._labeller:
                 return False
             self._record(claim, WITHDRAWN, 0.0)
             self._write(claim, time.time())
@@ -180,9 +181,11 @@ class Desk:
         rows = self.store.db.execute(
             f"SELECT {QUERY_COLUMNS} FROM queries q WHERE id NOT IN (SELECT query FROM standing) "
             "AND id NOT IN (SELECT query FROM outgrown) "
-            "AND id NOT IN (SELECT query FROM claims WHERE session = ? OR until > ?) "
-            "ORDER BY step DESC, id LIMIT ?",
-            (self.session, now, n),
+            "AND id NOT IN (SELECT query FROM claims WHERE session = ?1 OR until > ?2) "
+            "AND (repeats IS NULL OR ?3 IN (SELECT l.name FROM answers a JOIN labellers l "
+            "ON l.id = a.labeller WHERE a.query = repeats)) "
+            "ORDER BY step DESC, id LIMIT ?4",
+            (self.session, now, self._labeller, n),
         )
         return [Query(*row) for row in rows]
 
@@ -192,7 +195,8 @@ class Desk:
             return []
         row = self.store.db.execute(
             f"SELECT {QUERY_COLUMNS} FROM queries q JOIN claims c ON c.query = q.id "
-            "WHERE c.shown IS NULL AND c.until > ? ORDER BY q.id DESC LIMIT 1",
+            "WHERE c.shown IS NULL AND c.until > ? AND q.repeats IS NULL "
+            "ORDER BY q.id DESC LIMIT 1",
             (now,),
         ).fetchone()
         return [Query(*row)] if row else []
@@ -228,8 +232,10 @@ class Desk:
         )
 
     def _standing(self, claim: Claim) -> str | None:
+        """Who gave the standing answer to a pair, if anybody did."""
         row = self.store.db.execute(
-            "SELECT answer FROM standing WHERE query = ?", (claim.query.id,)
+            "SELECT l.name FROM standing s JOIN labellers l ON l.id = s.labeller WHERE query = ?",
+            (claim.query.id,),
         ).fetchone()
         return row and row[0]
 

@@ -91,10 +91,13 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
     Raises:
         UserError: The file is not a label store, or is of a newer version.
     """
-    place = f"{path.absolute().as_uri()}?mode={'rw' if read_only else 'rwc'}"
     try:
-        db = sqlite3.connect(place, isolation_level=None, timeout=patience, uri=True)
-        version = db.execute("PRAGMA user_version").fetchone()[0]
+        db, version = _open(path, "rw" if read_only else "rwc", patience)
+    except sqlite3.DatabaseError as error:
+        if not (read_only and path.is_file() and "unable to open" in str(error)):
+            raise _not_a_store(path, error) from None
+        db, version = _open(path, "ro&immutable=1", patience)  # nobody can write to that disk
+    try:
         if version <= VERSION and not read_only:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
@@ -102,9 +105,7 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
             if version < VERSION:
                 _migrate(db)
     except sqlite3.DatabaseError as error:
-        if any(word in str(error) for word in ("disk", "full", "readonly", "locked")):
-            raise
-        raise UserError(f"'{path}' is not a label store: {error}") from None
+        raise _not_a_store(path, error) from None
     if version == 0 and read_only:
         db.close()
         raise UserError(f"'{path}' is not a label store: it has no labels' tables")
@@ -115,6 +116,20 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
             f"{VERSION}: upgrade prefrl"
         )
     return db
+
+
+def _open(path: Path, mode: str, patience: float) -> tuple[sqlite3.Connection, int]:
+    """A connection and the version of the file."""
+    place = f"{path.absolute().as_uri()}?mode={mode}"
+    db = sqlite3.connect(place, isolation_level=None, timeout=patience, uri=True)
+    return db, db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _not_a_store(path: Path, error: sqlite3.DatabaseError) -> Exception:
+    """The disk's error as it is, or else a sentence about the file."""
+    if any(word in str(error) for word in ("disk", "full", "readonly", "locked", "unable")):
+        return error
+    return UserError(f"'{path}' is not a label store: {error}")
 
 
 def _migrate(db: sqlite3.Connection) -> None:

@@ -172,6 +172,8 @@ class LabelStore:
         return clip_id
 
     def _remember(self, clip_id: int, clip: Clip) -> None:
+        if clip.frames is not None:
+            return  # too large to keep by the hundred
         self._recent[clip_id] = clip
         if len(self._recent) > RECENT:
             del self._recent[next(iter(self._recent))]
@@ -219,7 +221,8 @@ class LabelStore:
         self.db.execute(
             "INSERT INTO answers (query, answer, labeller, seconds, swapped, step, answered) "
             "SELECT ?1, ?2, id, ?3, ?4, coalesce(?5, 1 + coalesce("
-            "(SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'step'), 0)), ?6 "
+            "(SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'step'), "
+            "(SELECT max(step) FROM answers), 0)), ?6 "
             "FROM labellers WHERE name = ?7",
             (query, answer, seconds, int(swapped), step, time.time(), labeller),
         )
@@ -306,6 +309,13 @@ class LabelStore:
         """Id of the latest answer given by that step, 0 if none: nothing is new if it stays."""
         row = self.db.execute("SELECT max(id) FROM answers WHERE step <= ?", (until_step,))
         return row.fetchone()[0] or 0
+
+    def answer_steps(self, until_step: int) -> list[int]:
+        """The agent's steps up to that one at which answers were given, each once, ascending."""
+        rows = self.db.execute(
+            "SELECT DISTINCT step FROM answers WHERE step <= ? ORDER BY step", (until_step,)
+        )
+        return [row[0] for row in rows]
 
     def last_answered(self, until_step: int) -> int:
         """The agent's step at the latest answer given by that step, 0 if none was."""

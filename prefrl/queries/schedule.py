@@ -27,6 +27,11 @@ class LabelSchedule:
         """Labels in the first batch."""
         return min(self.budget, max(1, round(self.budget * self.initial)))
 
+    @property
+    def enough(self) -> int:
+        """Labels that the first fit waits for, where they come one by one."""
+        return min(10, self.first)
+
     def due(self, step: int) -> int:
         """Labels due by the agent's step `step`."""
         progress = min(1.0, step / self.until)

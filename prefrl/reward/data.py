@@ -69,6 +69,14 @@ class LabelledClips:
         self.held_out = self._drawn_held_out & stands
         return len(new)
 
+    def catch_up(self, until_step: int) -> None:
+        """Take in all that was answered by a step as it was the first time, bit by bit.
+
+        Rows, weights and what is held out depend on the order in which answers came.
+        """
+        for step in self._store.answer_steps(until_step):
+            self.update(step)
+
     def _append(self, label: Label) -> None:
         clips = [label.query.left_clip, label.query.right_clip]
         pair = np.stack([self._store.clip(clip).inputs for clip in clips])
