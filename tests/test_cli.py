@@ -68,6 +68,7 @@ def test_train_prints_its_result_and_writes_the_run_folder(capsys):
         "metrics.csv",
         "tb",
         "checkpoints",
+        ".training",  # the trainer's lock
     }
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""

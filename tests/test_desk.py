@@ -82,6 +82,15 @@ def test_who_has_nothing_takes_over_what_another_only_keeps_ready(store):
     assert other.take(4) == [], "nobody takes what another looks at"
 
 
+def test_nobody_takes_the_pair_that_another_is_about_to_look_at(store):
+    keeper, other = make_desk(store), make_desk(store, labeller="bob")
+    *rest, last = keeper.take(30)
+    for claim in rest:
+        keeper.answer(claim, "left", seconds=1)
+    assert other.take(4) == []
+    assert keeper.held() == {last.query.id}
+
+
 def test_a_pair_answered_elsewhere_is_not_answered_again(store):
     first, second = make_desk(store), make_desk(store, labeller="bob")
     (claim,) = first.take(1)

@@ -75,7 +75,7 @@ def test_a_labelling_session_on_hopper(start, tmp_path):
         )  # fmt: skip
         person = ScriptedPerson(desktop, folder / "labels.db")
         query, swapped, shown = person.wait_for_pair()
-        assert shown - began < 10, "the first pair is on the screen within 10 s"
+        assert shown - began < 30, "10 s on two idle cores; benchmarks/window.py measures it"
         expected: dict[int, tuple[str, bool]] = {}
         withdrawn = []
         sizes = [(640, 400), (1280, 800), (3840, 2160)]
@@ -195,7 +195,8 @@ def test_two_windows_share_the_work(start, tmp_path):
         ada.wait_for_pair()
         session = sessions(folder).pop()
         start(second, "label", str(folder), "--labeller", "bob", "--probes", "0")
-        while len(both := sessions(folder)) < 2:
+        soon = time.monotonic() + 60
+        while len(both := sessions(folder)) < 2 and time.monotonic() < soon:
             time.sleep(0.05)
         (other,) = both - {session}
         people = [
@@ -217,6 +218,7 @@ def test_two_windows_share_the_work(start, tmp_path):
         time.sleep(1.0)
     store = LabelStore(folder / "labels.db")
     labels = store.labels()
+    assert len(labels) >= 30
     given = store.db.execute("SELECT query FROM answers").fetchall()
     assert len(given) == len(set(given)), "no pair was answered twice"
     by_bob = [label.labeller == "bob" for label in labels]
@@ -226,8 +228,12 @@ def test_two_windows_share_the_work(start, tmp_path):
 
 def label_until(person, folder, total):
     store = LabelStore(folder / "labels.db")
-    while store.count_answered() < total:
-        person.label(1, patience=1.0)
+
+    def enough():
+        return store.count_answered() >= total
+
+    while not enough() and person.label(1, done=enough):
+        pass
     store.close()
     person.close()
 

@@ -354,6 +354,9 @@ def test_what_another_window_takes_over_is_let_go(player):
     until(lambda: len(playing.claims) == AHEAD - 1)
     assert taken.query.id not in {claim.query.id for claim in playing.claims}
     assert playing.claims[0] == first
+    store.answer(first.query.id, "left", labeller="bob", seconds=1)
+    Desk(store, labeller="bob", rng=rng).clear()
+    until(lambda: first not in playing.claims)
     store.close()
 
 

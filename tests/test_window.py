@@ -368,10 +368,10 @@ def test_the_answer_is_marked_before_it_is_stored_and_stored_before_the_next_pai
     seen = []
     take = desktop.session.answer
 
-    def answer(shown, seconds):
+    def answer(claimed, shown, seconds):
         scene = desktop.window._scene(0)
-        seen.append(("mark", scene.mark, desktop.window._shown == claim))
-        refused = take(shown, seconds)
+        seen.append(("mark", scene.mark, desktop.window._shown == claimed == claim))
+        refused = take(claimed, shown, seconds)
         seen.append(("stored", claim.query.id in desktop.labels()))
         return refused
 

@@ -93,8 +93,9 @@ class Player(threading.Thread):
     ) -> None:
         super().__init__(name="player", daemon=True)
         self.claims: list[Claim] = []
-        """Pairs in hand, the first on the screen. Change it under `lock` only."""
+        """Pairs in hand, the first on the screen: what the store says this session has claimed."""
         self.lock = threading.Lock()
+        """Held while `claims` and what the store says of them change."""
         self.progress = Progress(
             budget=run.config.labels.budget,
             steps=run.config.run.steps,
@@ -155,12 +156,11 @@ class Player(threading.Thread):
         while not self._closing.wait(0.05):
             try:
                 if self._take:
+                    self._drop_lost(desk)
                     self._take_pairs(desk)
                 if tick % 100 == 0:
                     desk.keep()
                 if tick % 5 == 0:
-                    if self._take:
-                        self._drop_lost(desk)
                     self.progress = self._read_progress(store, desk)
             except sqlite3.OperationalError:
                 time.sleep(0.5)  # a busy or full disk: the window says so when it answers
@@ -175,14 +175,13 @@ class Player(threading.Thread):
         if missing > 0:
             taken = desk.take(missing)
             with self.lock:
-                known = {claim.query.id for claim in self.claims}
-                self.claims += [claim for claim in taken if claim.query.id not in known]
+                self.claims += taken
 
     def _drop_lost(self, desk: Desk) -> None:
-        """Let go of pairs that another window has taken over, but not of the one on the screen."""
+        """Let go of pairs that another window has taken over."""
         with self.lock:
             held = desk.held()
-            self.claims[1:] = [claim for claim in self.claims[1:] if claim.query.id in held]
+            self.claims = [claim for claim in self.claims if claim.query.id in held]
 
     def _read_progress(self, store: LabelStore, desk: Desk) -> Progress:
         facts = store.facts()

@@ -30,8 +30,8 @@ class Session(Protocol):
     def mark(self) -> str | None:
         """The answer that stands for it, if one does."""
 
-    def answer(self, shown: str, seconds: float) -> str | None:
-        """Answer the current pair; a sentence where that did not go as it should."""
+    def answer(self, claim: Claim, shown: str, seconds: float) -> str | None:
+        """Answer the pair on the screen; a sentence where that did not go as it should."""
 
     def back(self) -> str | None:
         """Go back by one pair; a sentence where that was not possible."""
@@ -92,14 +92,14 @@ class Labelling(_AtDesk):
     def mark(self) -> str | None:
         return None
 
-    def answer(self, shown: str, seconds: float) -> str | None:
-        claim = self._player.claims[0]
-        try:
-            taken = self._desk.answer(claim, shown, seconds=seconds)
-        except sqlite3.Error as error:
-            return NOT_SAVED.format(error)
-        with self._player.lock:
-            self._player.claims.remove(claim)
+    def answer(self, claim: Claim, shown: str, seconds: float) -> str | None:
+        player = self._player
+        with player.lock:
+            try:
+                taken = self._desk.answer(claim, shown, seconds=seconds)
+            except sqlite3.Error as error:
+                return NOT_SAVED.format(error)
+            player.claims = [other for other in player.claims if other != claim]
         if not taken:
             return ELSEWHERE
         self._history.append(claim)
@@ -109,14 +109,15 @@ class Labelling(_AtDesk):
     def back(self) -> str | None:
         while self._history:
             claim = self._history[-1]
-            try:
-                taken_back = self._desk.retake(claim)
-            except sqlite3.Error as error:
-                return NOT_SAVED.format(error)
+            with self._player.lock:
+                try:
+                    taken_back = self._desk.retake(claim)
+                except sqlite3.Error as error:
+                    return NOT_SAVED.format(error)
+                if taken_back:
+                    self._player.claims.insert(0, claim)
             self._history.pop()
             if taken_back:
-                with self._player.lock:
-                    self._player.claims.insert(0, claim)
                 return None
         return NOTHING_TO_UNDO
 
@@ -154,11 +155,11 @@ class Review(_AtDesk):
         """Pairs whose answer is another one now."""
         return sum(now != before for now, before in zip(self._marks, self._before, strict=True))
 
-    def answer(self, shown: str, seconds: float) -> str | None:
+    def answer(self, claim: Claim, shown: str, seconds: float) -> str | None:
         if shown == self._marks[self.place]:
             return None
         try:
-            self._desk.correct(self._claims[self.place], shown, seconds=self._seconds[self.place])
+            self._desk.correct(claim, shown, seconds=self._seconds[self.place])
         except sqlite3.Error as error:
             return NOT_SAVED.format(error)
         self._marks[self.place] = shown

@@ -147,7 +147,8 @@ class Window:
 
     def _answer(self, answer: str) -> None:
         """Show the answer, then store it; the next pair comes with the next tick."""
-        if self._session.current != self._shown:
+        claim = self._shown
+        if claim is None or claim != self._session.current:
             return  # the next pair is not on the screen yet
         if self._pair is None and not (answer == "skip" and self._fault()):
             return
@@ -158,7 +159,7 @@ class Window:
         self._answered = (answer, pressed)
         self._paint()
         self.speed.feedback.append(self._clock() - pressed)
-        refused = self._session.answer(answer, pressed - self._since)
+        refused = self._session.answer(claim, answer, pressed - self._since)
         if refused or self._reviews:
             self._banner = refused
             self._answered = None

@@ -190,12 +190,16 @@ class Desk:
         return [Query(*row) for row in rows]
 
     def _spare(self, now: float) -> list[Query]:
-        """A pair that lies ready at another desk, for one that has none at all."""
+        """A pair that lies ready at another desk, for one that has none at all.
+
+        The other keeps one: it may be about to be looked at.
+        """
         if self.held():
             return []
         row = self.store.db.execute(
             f"SELECT {QUERY_COLUMNS} FROM queries q JOIN claims c ON c.query = q.id "
             "WHERE c.shown IS NULL AND c.until > ? AND q.repeats IS NULL "
+            "AND (SELECT count(*) FROM claims o WHERE o.session = c.session) > 1 "
             "ORDER BY q.id DESC LIMIT 1",
             (now,),
         ).fetchone()
