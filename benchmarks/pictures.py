@@ -25,7 +25,7 @@ from prefrl.run import Run
 DOCS = Path(__file__).parent.parent / "docs"
 FPS = 10
 SECONDS = 8
-SIZES = {"window": (1280, 720), "window-small": (640, 400), "window-4k": (3840, 2160)}
+SIZE = (1280, 720)
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp()) / "run"
     options = ["--labeller", "human", "--labels-from", str(args.labels), "--labels", "200"]
     options += ["--steps", "3000000", "--out", str(folder), "--quiet"]
-    with Desktop(*SIZES["window-4k"]) as desktop:
+    with Desktop(*SIZE) as desktop:
         training = subprocess.Popen(
             [sys.executable, "-m", "prefrl.cli", "train", args.env_id, *options],
             env=desktop.environment,
@@ -49,15 +49,13 @@ def main() -> None:
         person = ScriptedPerson(desktop, folder / "labels.db")
         try:
             person.wait_for_pair()
-            desktop.resize(*SIZES["window"])
+            desktop.resize(*SIZE)
             time.sleep(args.warm_up)
             person.label(25)  # pairs of the agent as it was give way to those as it is
+            time.sleep(5.0)  # until pairs are drawn ahead again
             record(desktop, person, args.out / "labelling.gif")
-            for name, size in SIZES.items():
-                desktop.resize(*size)
-                time.sleep(2.0)
-                picture = Image.open(desktop.screenshot(folder / "screen.png"))
-                picture.crop((0, 0, *size)).save(args.out / f"{name}.png")
+            time.sleep(2.0)
+            desktop.screenshot(args.out / "window.png")
         finally:
             training.send_signal(signal.SIGINT)
             training.wait()
@@ -69,7 +67,7 @@ def main() -> None:
 
 def record(desktop: Desktop, person: ScriptedPerson, path: Path) -> None:
     """Film the window at a smaller size while the person labels."""
-    width, height = SIZES["window"]
+    width, height = SIZE
     film = path.with_suffix(".mkv")
     source = ["-f", "x11grab", "-draw_mouse", "0", "-framerate", str(FPS)]
     source += ["-video_size", f"{width}x{height}", "-i", desktop.environment["DISPLAY"]]
