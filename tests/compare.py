@@ -1,6 +1,8 @@
-"""What tests share: a small run, how two runs are compared, a clip of the point mass."""
+"""What tests share: a small run, how two runs are compared, a clip, waiting for other processes."""
 
 import csv
+import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -56,3 +58,11 @@ def point_mass_clip(number: int, length: int = 15) -> Clip:
         infos={"x_velocity": states[:, 2]},
         step=960,
     )
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for what another thread or process is about to do."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to pass"
+        time.sleep(0.02)

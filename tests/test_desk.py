@@ -1,11 +1,11 @@
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from compare import point_mass_clip
 
 import prefrl.labels.desk as desk_module
-from prefrl.labels.desk import PROBE_GAP, Claim, Desk, consistency, own
+from prefrl.labels.desk import CLAIM_SECONDS, PROBE_GAP, Claim, Desk, consistency, own
 from prefrl.labels.store import LabelStore
 
 
@@ -100,12 +100,13 @@ def test_a_pair_answered_elsewhere_is_not_answered_again(store):
 
 
 def test_claims_of_the_dead_end_and_those_of_the_living_do_not(store, monkeypatch):
-    monkeypatch.setattr(desk_module, "CLAIM_SECONDS", 0.2)
+    now = 1000.0
+    monkeypatch.setattr(desk_module, "time", SimpleNamespace(time=lambda: now))
     dead, living = make_desk(store), make_desk(store)
     lost, kept = dead.take(10), living.take(10)
-    time.sleep(0.15)
+    now += 0.75 * CLAIM_SECONDS
     living.keep()
-    time.sleep(0.1)
+    now += 0.5 * CLAIM_SECONDS
     third = {claim.query.id for claim in make_desk(store).take(30)}
     assert {claim.query.id for claim in lost} <= third
     assert not {claim.query.id for claim in kept} & third

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compare import until
 from desktop import KEYS, Desktop, ScriptedPerson, missing
 from PIL import Image
 
@@ -56,12 +57,12 @@ def start(processes, tmp_path):
     return start
 
 
-def colours(path, size):
-    """How many different colours a screenshot has in the window's part, and in its middle."""
-    picture = np.asarray(Image.open(path).convert("RGB"))[: size[1], : size[0]]
-    width = size[0]
-    halves = picture[:, : width // 2], picture[:, width // 2 :]
-    return [len(np.unique(half.reshape(-1, 3), axis=0)) for half in halves]
+def both_drawn(desktop, path, size):
+    """Whether there is a clip in either half of a window of that size."""
+    screen = np.asarray(Image.open(desktop.screenshot(path)).convert("RGB"))
+    left, right = np.split(screen[: size[1], : size[0]], 2, axis=1)
+    colours = [len(np.unique(half.reshape(-1, 3), axis=0)) for half in (left, right)]
+    return min(colours) > 100
 
 
 def test_a_labelling_session_on_hopper(start, tmp_path):
@@ -83,8 +84,7 @@ def test_a_labelling_session_on_hopper(start, tmp_path):
             if n % 7 == 0:
                 desktop.resize(*sizes[n // 7])
                 time.sleep(1.0)
-                shot = desktop.screenshot(tmp_path / f"{n}.png")
-                assert min(colours(shot, sizes[n // 7])) > 100, "both clips are drawn"
+                until(lambda n=n: both_drawn(desktop, tmp_path / f"{n}.png", sizes[n // 7]))
             time.sleep(0.3)
             answer = list(KEYS)[n % 4]
             desktop.key(KEYS[answer])
@@ -101,7 +101,7 @@ def test_a_labelling_session_on_hopper(start, tmp_path):
                 del expected[query]
         desktop.key("a", "1", "Return", "Tab")
         desktop.key("Escape")
-        time.sleep(1.0)
+        until(lambda: "training goes on" in (tmp_path / "output.txt").read_text())
         training.send_signal(signal.SIGINT)
         assert training.wait(timeout=30) == 130
         person.close()
@@ -118,7 +118,6 @@ def test_a_labelling_session_on_hopper(start, tmp_path):
     assert "prefrl label" in words
     assert "from a key to the next pair" in words
     assert "closed" not in words
-    assert "training goes on" in (tmp_path / "output.txt").read_text()
 
 
 def test_a_person_teaches_the_point_mass_through_the_window(desktop, start, tmp_path):
@@ -195,10 +194,8 @@ def test_two_windows_share_the_work(start, tmp_path):
         ada.wait_for_pair()
         session = sessions(folder).pop()
         start(second, "label", str(folder), "--labeller", "bob", "--probes", "0")
-        soon = time.monotonic() + 60
-        while len(both := sessions(folder)) < 2 and time.monotonic() < soon:
-            time.sleep(0.05)
-        (other,) = both - {session}
+        until(lambda: len(sessions(folder)) == 2)
+        (other,) = sessions(folder) - {session}
         people = [
             ScriptedPerson(desktop, folder / "labels.db", session=number)
             for desktop, number in ((first, session), (second, other))

@@ -6,7 +6,7 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
-from compare import point_mass_clip
+from compare import point_mass_clip, until
 
 import prefrl
 from prefrl.clips.clip import Clip
@@ -267,13 +267,6 @@ def player(asked_run):
         player.close()
 
 
-def until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to pass"
-        time.sleep(0.02)
-
-
 def all_drawn(player):
     return len(player.claims) == AHEAD and all(player.pair(claim) for claim in player.claims)
 
@@ -336,7 +329,7 @@ def test_claims_of_a_killed_window_do_not_keep_the_next_one_waiting(asked_run):
     for alone, found in ((False, 1), (True, 3)):
         playing = Player(run, labeller="ada", probes=0.0, alone=alone)
         playing.start()
-        until(lambda playing=playing: playing.progress.waiting == 3)
+        until(lambda playing=playing, found=found: len(playing.claims) == found)
         time.sleep(0.2)
         assert len(playing.claims) == found
         playing.close()
