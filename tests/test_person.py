@@ -53,7 +53,9 @@ def test_training_goes_on_without_anybody(store):
 def test_waits_until_all_but_the_slack_is_given(store):
     person = Person(SCHEDULE, wait=True, slack=3)
     ask(store, 15, step=1000)
-    waits = threading.Thread(target=lambda: other_thread_calls(person, store.path, 1000))
+    waits = threading.Thread(
+        target=lambda: other_thread_calls(person, store.path, 1000), daemon=True
+    )
     waits.start()
     until(lambda: store.facts().get("state") == "waiting")
     answer(store, 11)
@@ -106,7 +108,9 @@ def test_waiting_ends_when_the_run_is_to_stop(store):
     ask(store, SCHEDULE.due(1000), step=1000)
     stop: list[int] = []
     person = Person(SCHEDULE, wait=True, slack=3, stopped=lambda: bool(stop))
-    waits = threading.Thread(target=lambda: other_thread_calls(person, store.path, 1000))
+    waits = threading.Thread(
+        target=lambda: other_thread_calls(person, store.path, 1000), daemon=True
+    )
     waits.start()
     time.sleep(0.3)
     assert waits.is_alive()
