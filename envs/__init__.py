@@ -7,3 +7,9 @@ gym.register(
     entry_point="envs.point_mass:PointMassEnv",
     max_episode_steps=60,
 )
+
+gym.register(
+    id="prefrl/HopperBackflip-v0",
+    entry_point="envs.hopper_backflip:HopperBackflipEnv",
+    max_episode_steps=300,
+)

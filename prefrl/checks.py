@@ -35,7 +35,8 @@ def check_inputs(config: Config) -> Clip:
         )
     if config.labels.labeller == "human" and not config.run.true_reward:
         check_display()
-    sample = probe(config.env, config.clips.length)
+    gsde = config.agent.sde_sample_freq > 0
+    sample = probe(config.env, config.clips.length, continuous=gsde)
     if config.labels.labeller == "human" and not sample.states.shape[1]:
         _check_frames(config)
     if config.labels.oracle:

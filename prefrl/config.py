@@ -58,6 +58,9 @@ class AgentConfig:
     """A name in `prefrl.agent.ppo.ACTIVATIONS`, of a class in `torch.nn`."""
     log_std_init: float = -1.0
     """Natural logarithm of the first action noise's standard deviation (Box actions)."""
+    sde_sample_freq: int = 0
+    """Steps for which one draw of state-dependent exploration holds (gSDE, Raffin et al. 2021;
+    Box actions); 0: action noise that is drawn anew at each step."""
     ortho_init: bool = False
 
 
@@ -313,6 +316,7 @@ def check_config(config: Config) -> None:
         ("agent.vf_coef", agent.vf_coef, 0, inf),
         ("agent.max_grad_norm", agent.max_grad_norm, 0, inf),
         ("agent.log_std_init", agent.log_std_init, -10, 10),
+        ("agent.sde_sample_freq", agent.sde_sample_freq, 0, inf),
         *((f"agent.net_arch[{i}]", width, 1, inf) for i, width in enumerate(agent.net_arch)),
         ("clips.length", config.clips.length, 1, inf),
         ("clips.capacity", config.clips.capacity, 2, inf),

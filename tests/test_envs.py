@@ -122,6 +122,12 @@ def test_unsupported_actions_are_refused(tmp_path):
         probe(EnvConfig("own_multi:own_multi-v0"), length=5)
 
 
+def test_state_dependent_exploration_needs_box_actions():
+    with pytest.raises(UserError, match=r"explores in Box actions.*CartPole-v1 has Discrete"):
+        probe(EnvConfig("CartPole-v1", termination="allow"), length=5, continuous=True)
+    assert len(probe(EnvConfig("Pendulum-v1"), length=5, continuous=True)) == 5
+
+
 def test_wrong_arguments_are_the_users_mistake():
     with pytest.raises(UserError, match="does not take these arguments"):
         make_env(EnvConfig("Pendulum-v1", kwargs={"gravity": 3}))

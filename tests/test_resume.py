@@ -73,6 +73,27 @@ def test_interrupt_checkpoints_and_says_how_to_resume(tmp_path):
     assert_same_run(whole, resumed)
 
 
+def stop_earlier(whole, again):
+    """Make `again` what the run was at its last checkpoint but one, which is given."""
+    shutil.copytree(whole, again)
+    record = json.loads(Path(again, "run.json").read_text()) | {"result": None}
+    Path(again, "run.json").write_text(json.dumps(record))
+    latest, before = list_checkpoints(Path(again, "checkpoints"))
+    shutil.rmtree(latest)
+    return before
+
+
+def test_state_dependent_exploration_is_resumed_exactly(tmp_path):
+    preset = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
+    preset = preset.replace("run:", "run:\n  checkpoint_every: 960")
+    Path("gsde.yaml").write_text(preset.replace("agent:", "agent:\n  sde_sample_freq: 7"))
+    whole = prefrl.train("prefrl/PointMass-v0", out="whole", preset="gsde.yaml", **SMALL)
+    assert whole.policy.model.use_sde
+    assert whole.policy.model.sde_sample_freq == 7
+    stop_earlier("whole", "again")
+    assert_same_run(whole, prefrl.resume("again", quiet=True))
+
+
 def test_resume_between_two_fits_is_exact(tmp_path):
     """Labels that were learned from before the checkpoint are no reason to fit again."""
     (tmp_path / "rare.yaml").write_text(
@@ -85,11 +106,7 @@ def test_resume_between_two_fits_is_exact(tmp_path):
     whole = prefrl.train("prefrl/PointMass-v0", out="whole", **options)
     rows = read_metrics(whole.path / "metrics.csv")
     asked = [row["query/asked"] for row in rows]
-    shutil.copytree("whole", "again")
-    record = json.loads(Path("again/run.json").read_text()) | {"result": None}
-    Path("again/run.json").write_text(json.dumps(record))
-    latest, before = list_checkpoints(Path("again/checkpoints"))
-    shutil.rmtree(latest)
+    before = stop_earlier("whole", "again")
     place = [row["time/step"] for row in rows].index(int(before.name[5:]))
     assert asked[place - 1] == asked[place] == asked[place + 1] == 12, "a fit was due"
     assert_same_run(whole, prefrl.resume("again", quiet=True))

@@ -27,6 +27,7 @@ EXACT = [
     "Pendulum-v1",
     "CartPole-v1",
     "prefrl/PointMass-v0",
+    "prefrl/HopperBackflip-v0",
 ]
 
 

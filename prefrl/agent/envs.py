@@ -59,8 +59,13 @@ class TimedVecEnv(DummyVecEnv):
             raise RunFailed(f"{self._id} failed in a step: {sentence(error)}") from error
 
 
-def probe(config: EnvConfig, length: int) -> Clip:
+def probe(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:
     """Check an environment before a run, acting at random; give a clip of `length` steps.
+
+    Args:
+        config: Which environment.
+        length: Steps.
+        continuous: Whether its actions must be, as gSDE needs them.
 
     Raises:
         UserError: Its spaces are not supported, or its episodes end early.
@@ -68,6 +73,11 @@ def probe(config: EnvConfig, length: int) -> Clip:
     env = make_env(config)
     try:
         check_spaces(config.id, env)
+        if continuous and not isinstance(env.action_space, spaces.Box):
+            raise UserError(
+                f"agent.sde_sample_freq explores in Box actions, but {config.id} has "
+                f"{_short(env.action_space)}: leave it at 0"
+            )
         inner = env.env if isinstance(env, FixedHorizon) else env
         try:
             clip, ended = _act(inner, length, max(PROBE_STEPS, length))

@@ -20,10 +20,17 @@ class PatientPPO(PPO):
     """
 
     has_reward: bool = True
+    generator_state: torch.Tensor | None = None
+    """Of torch's generator after the last update, from which the next rollout begins. By the time
+    that callbacks run, gSDE has already drawn from it."""
 
     def train(self) -> None:
         if self.has_reward:
             super().train()
+        self.generator_state = torch.get_rng_state()
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "generator_state"]
 
 
 def check_agent(config: AgentConfig, copies: int) -> None:
@@ -63,6 +70,8 @@ def make_ppo(config: AgentConfig, venv: VecEnv, seed: int) -> PatientPPO:
         ent_coef=config.ent_coef,
         vf_coef=config.vf_coef,
         max_grad_norm=config.max_grad_norm,
+        use_sde=config.sde_sample_freq > 0,
+        sde_sample_freq=config.sde_sample_freq,
         policy_kwargs={
             "net_arch": list(config.net_arch),
             "activation_fn": getattr(torch.nn, config.activation),

@@ -91,7 +91,8 @@ class Stack:
         # SB3 shuffles minibatches with NumPy's global generator and samples with torch's.
         _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
         arrays |= {"numpy/keys": keys, "numpy/rest": np.array([position, has_gauss, gauss])}
-        arrays["torch"] = torch.get_rng_state().numpy()
+        assert self.model.generator_state is not None, "saved after an update"
+        arrays["torch"] = self.model.generator_state.numpy()
         if self.recorder and self.rewarded and self.ensemble and self.fitter:
             arrays["recorder/observations"] = self.recorder.last_observations
             arrays["recorder/steps"] = np.int64(self.recorder.steps)
