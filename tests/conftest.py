@@ -7,8 +7,9 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,28 @@ def asked_run(tmp_path: Path) -> Callable[..., prefrl.Run]:
         return run
 
     return make
+
+
+@pytest.fixture
+def sit(asked_run: Callable[..., prefrl.Run]) -> Iterator[Callable[..., Any]]:
+    """Opens windows on a run that has asked about some pairs."""
+    import pygame
+    from seat import Desktop
+
+    from prefrl.labellers.display import close_display, open_display
+
+    opened: list[Desktop] = []
+
+    def sit(pairs: int = 12, **options: Any) -> Desktop:
+        opened.append(Desktop(asked_run(pairs), **options))
+        return opened[-1]
+
+    open_display()
+    yield sit
+    for desktop in opened:
+        desktop.close()
+    pygame.event.clear()
+    close_display()
 
 
 @pytest.fixture(scope="session")

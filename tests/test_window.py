@@ -2,21 +2,14 @@
 
 import contextlib
 import sqlite3
-import threading
 
-import numpy as np
 import pygame
 import pytest
+from seat import Desktop
 
-from prefrl.errors import UserError
-from prefrl.labellers import display
-from prefrl.labellers.display import close_display, open_display
-from prefrl.labellers.keys import KEYS
-from prefrl.labellers.player import Pair, Progress
-from prefrl.labellers.screen import THEMES
-from prefrl.labellers.session import Labelling, Review
-from prefrl.labellers.window import DEBOUNCE, FEEDBACK, Window, status
-from prefrl.labels.desk import Claim, Desk, own
+from prefrl.labellers.session import Labelling
+from prefrl.labellers.window import DEBOUNCE, FEEDBACK
+from prefrl.labels.desk import own
 
 ANSWER_KEYS = {
     "left": pygame.K_LEFT,
@@ -24,111 +17,6 @@ ANSWER_KEYS = {
     "equal": pygame.K_DOWN,
     "skip": pygame.K_UP,
 }
-FRAMES = np.full((20, 24, 32, 3), 90, np.uint8)
-
-
-class StillPlayer:
-    """Has the frames of every pair at once, and all pairs in hand."""
-
-    def __init__(self, run, take=True):
-        self.lock = threading.Lock()
-        self.session = "here"
-        self.failure = None
-        self.progress = Progress(budget=40, steps=30_000)
-        self.missing: set[int] = set()
-        self.faults: dict[int, str] = {}
-        self.claims: list[Claim] = []
-        self.store = run.labels
-        if take:
-            desk = Desk(
-                self.store,
-                labeller="ada",
-                probes=0,
-                rng=np.random.default_rng(0),
-                session=self.session,
-            )
-            self.claims = desk.take(100)
-
-    def pair(self, claim):
-        return None if claim.query.id in self.missing else Pair(FRAMES, FRAMES, 10.0, 0.5)
-
-    def fault(self, claim):
-        return self.faults.get(claim.query.id)
-
-
-class Clock:
-    """Stands still until it is moved."""
-
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-class Desktop:
-    """A window and whoever sits at it."""
-
-    def __init__(self, run, review=False, size=(800, 500), **player):
-        self.run = run
-        self.player = StillPlayer(run, take=not review)
-        self.session = (Review if review else Labelling)(run, self.player, "ada")
-        self.clock = Clock()
-        self.window = Window(
-            self.session,
-            self.player,
-            title="test",
-            question="Which one is better?",
-            run="runs/h",
-            size=size,
-            clock=self.clock,
-        )
-        self.tick(DEBOUNCE + 0.1)
-
-    def tick(self, seconds=0.0):
-        self.window.tick()
-        self.clock.now += seconds
-        self.window.tick()
-
-    def press(self, key, wait=DEBOUNCE + 0.1):
-        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
-        self.tick(FEEDBACK + 0.01)
-        self.tick(wait)
-
-    def click(self, action):
-        place = next(place for place, name in self.window._screen.places if name == action)
-        event = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=place.center)
-        pygame.event.post(event)
-        self.tick(FEEDBACK + 0.01)
-        self.tick(DEBOUNCE + 0.1)
-
-    def labels(self):
-        return {label.query.id: label for label in self.player.store.labels()}
-
-    def close(self):
-        self.session.close()
-        self.player.store.close()
-        self.window._window.destroy()
-
-
-@pytest.fixture(autouse=True)
-def _display():
-    open_display()
-    yield
-    pygame.event.clear()
-    close_display()
-
-
-@pytest.fixture
-def sit(asked_run):
-    opened = []
-
-    def sit(pairs=12, **options):
-        opened.append(Desktop(asked_run(pairs), **options))
-        return opened[-1]
-
-    yield sit
-    for desktop in opened:
-        desktop.close()
 
 
 def test_each_key_stores_the_answer_that_it_shows(sit):
@@ -394,56 +282,6 @@ def test_pairs_on_the_screen_are_noted_in_the_store(sit):
     assert desktop.player.store.db.execute(shown).fetchall() == [(second,)]
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("size", [(640, 400), (1280, 800), (700, 1200), (3840, 2160)])
-def test_everything_has_its_place_in_every_size(sit, size, theme):
-    desktop = sit(size=size)
-    desktop.window._screen.theme = theme
-    desktop.window._help = True
-    desktop.window._question = "Which one is closer to a backward somersault? " * 3
-    desktop.press(pygame.K_h)
-    surface = desktop.window._window.get_surface()
-    assert surface.get_size() == size
-    places = desktop.window._screen.places
-    assert {"left", "right", "equal", "skip", "back", "pause"} <= {name for _, name in places}
-    for i, (place, name) in enumerate(places):
-        assert surface.get_rect().contains(place), name
-        for other, other_name in places[:i]:
-            assert not place.colliderect(other), (name, other_name)
-    clips = [p for p, name in places if name in ("left", "right")][2:]
-    assert all(p.width > 0.35 * size[0] or p.height > 0.4 * size[1] for p in clips)
-    assert all(p.height >= 15 for p, _ in places)
-
-
-def test_colours_of_answers_differ_in_brightness_from_what_they_lie_on():
-    def luminance(colour):
-        parts = [c / 255 for c in colour]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    def contrast(a, b):  # WCAG 2.1
-        light, dark = sorted((luminance(a), luminance(b)), reverse=True)
-        return (light + 0.05) / (dark + 0.05)
-
-    for theme in THEMES.values():
-        assert contrast(theme.text, theme.back) > 7
-        assert contrast(theme.dim, theme.back) > 4.5
-        for colour in theme.answers.values():
-            assert contrast(colour, theme.back) > 3
-
-
-def test_every_key_is_explained(sit):
-    desktop = sit()
-    actions = set(KEYS.values())
-    shown = {name for _, name in desktop.window._screen.places}
-    assert actions - shown == {"theme", "close"}, "all but these are buttons too"
-
-
-def test_no_sound_device_is_opened(sit):
-    sit()
-    assert pygame.mixer.get_init() is None
-
-
 def test_review_marks_answers_and_corrects_them(sit, asked_run):
     desktop = sit()
     for key in (pygame.K_LEFT, pygame.K_DOWN, pygame.K_UP):
@@ -476,31 +314,3 @@ def test_review_of_nothing(sit):
     desktop.press(pygame.K_RETURN)
     assert desktop.labels() == {}
     assert "no pair" in desktop.window._status()
-
-
-def test_status_line():
-    progress = Progress(
-        given=12,
-        budget=40,
-        waiting=3,
-        step=4000,
-        steps=30_000,
-        steps_per_second=1234.5,
-        noted=1.0,
-        state="training",
-    )
-    line = status(progress, [2.0, 3.0, 4.0])
-    for part in ("12 of 40 labels", "3.0 s per label", "3 pairs waiting", "4,000", "1,234 steps/s"):
-        assert part in line
-
-
-def test_plain_pygame_is_told_apart(monkeypatch):
-    monkeypatch.setattr(pygame, "IS_CE", False)
-    with pytest.raises(UserError, match="stands in the place of pygame-ce: pip uninstall"):
-        display.check_pygame()
-
-
-def test_plain_pygame_beside_is_told_too(monkeypatch):
-    monkeypatch.setattr(display, "version", lambda name: "2.6.1")
-    with pytest.raises(UserError, match="both installed"):
-        display.check_pygame()

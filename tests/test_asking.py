@@ -1,0 +1,116 @@
+"""What the loop asks of people, and in which order it learns from their answers."""
+
+import numpy as np
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+import prefrl
+from envs.point_mass import PointMassEnv
+from prefrl.labellers.person import Person
+from prefrl.labels.store import LabelStore
+from prefrl.reward.data import LabelledClips
+
+
+def test_answers_are_learned_from_in_the_order_in_which_they_came(asked_run):
+    """What a member is validated on depends on that order, and must be the same after a resume."""
+    store = asked_run(8).labels
+    queries = store.pending()
+    lived = LabelledClips(store, members=3, seed=0)
+    for step, answers in ((961, [5, 6]), (1921, [1, 2]), (2881, [5, 0])):
+        for i in answers:
+            answer = "withdrawn" if (step, i) == (2881, 5) else "left"
+            store.answer(queries[i].id, answer, labeller="ada", seconds=1, step=step)
+        lived.update(step + 959)
+    resumed = LabelledClips(store, members=3, seed=0)
+    resumed.catch_up(3840)
+    for name in ("inputs", "preferences", "weights", "held_out"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(lived, name))
+    store.close()
+
+
+def test_an_answer_given_while_pairs_are_chosen_changes_nothing_in_a_resumed_run(tmp_path):
+    """How many are asked depends on what had been answered by the rollout before."""
+    schedule = prefrl.LabelSchedule(budget=40, until=5000, initial=0.5)
+    asked = []
+    for answers_early in (False, True):
+        path = tmp_path / f"{answers_early}.db"
+        agent, loop, store = make_loop(path, queue=6, schedule=schedule)
+        select = loop.select
+
+        def watch(step, select=select, store=store, early=answers_early):
+            pairs = [] if early else select(step)
+            if step == 960:
+                for query in store.pending()[:5]:
+                    store.answer(query.id, "left", labeller="ada", seconds=1)
+            return select(step) if early else pairs
+
+        loop.select = watch
+        agent.learn(1440, callback=loop)
+        rows = store.db.execute("SELECT step, count(*) FROM queries GROUP BY step")
+        asked.append(rows.fetchall())
+        store.close()
+    assert asked[0] == asked[1] == [(480, 6), (1440, 5)]
+
+
+def make_loop(path, *, queue, schedule, batch=4):
+    venv = DummyVecEnv([PointMassEnv] * 4)
+    recorder = prefrl.ClipRecorder(venv, length=15, rollout_steps=120, rng=np.random.default_rng(0))
+    ensemble = prefrl.RewardEnsemble(*recorder.dims)
+    person = Person(schedule)
+    store = LabelStore(path)
+    loop = prefrl.PreferenceLoop(
+        recorder, ensemble, store, person, schedule, queue=queue, batch=batch
+    )
+    agent = PPO("MlpPolicy", prefrl.LearnedReward(recorder, ensemble), n_steps=120, batch_size=96)
+    return agent, loop, store
+
+
+def test_no_more_pairs_lie_with_a_person_than_the_queue_holds(tmp_path):
+    schedule = prefrl.LabelSchedule(budget=40, until=5000, initial=0.5)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
+    pending = []
+    ask = loop.ask
+
+    def watch(pairs, step):
+        ask(pairs, step)
+        pending.append(store.count_pending())
+        for query in store.pending()[:3]:
+            store.answer(query.id, "left", labeller="ada", seconds=1)
+
+    loop.ask = watch
+    agent.learn(4000, callback=loop)
+    assert pending[0] == 6, "there are pairs after the first rollout already"
+    assert max(pending) == 6
+    assert store.count_answered() > 15
+    store.close()
+
+
+def test_the_first_batch_is_asked_as_its_clips_come(tmp_path):
+    schedule = prefrl.LabelSchedule(budget=80, until=10_000, initial=0.25)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=80, schedule=schedule, batch=20)
+    agent.learn(960, callback=loop)
+    asked = store.db.execute("SELECT step, count(*) FROM queries GROUP BY step").fetchall()
+    # A rollout of 4 x 120 steps has 32 clips for 16 pairs, and 20 are in the first batch: what is
+    # due beside is asked at once, although it is less than a batch.
+    assert asked == [(480, 16), (960, schedule.due(960) - 16)]
+    store.close()
+
+
+def test_the_schedule_follows_the_labels_that_were_given(tmp_path):
+    """What was never answered is replaced, and costs nothing of the budget."""
+    schedule = prefrl.LabelSchedule(budget=12, until=3000, initial=0.5)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
+    ask = loop.ask
+
+    def watch(pairs, step):
+        ask(pairs, step)
+        store.withdraw_outgrown(step, until=step - 900)
+        for query in store.pending()[:1]:
+            store.answer(query.id, "left", labeller="ada", seconds=1)
+
+    loop.ask = watch
+    agent.learn(8000, callback=loop)
+    assert store.db.execute("SELECT count(*) FROM outgrown").fetchone()[0] > 5
+    assert store.count_asked() == 12
+    assert store.count_answered() == 12
+    store.close()
