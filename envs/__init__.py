@@ -13,3 +13,9 @@ gym.register(
     entry_point="envs.hopper_backflip:HopperBackflipEnv",
     max_episode_steps=300,
 )
+
+gym.register(
+    id="prefrl/HalfCheetahOneLeg-v0",
+    entry_point="envs.half_cheetah_one_leg:HalfCheetahOneLegEnv",
+    max_episode_steps=300,
+)

@@ -8,6 +8,8 @@ from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.spaces import Box
 from gymnasium.utils import EzPickle
 
+from envs.counted import geoms_on_floor, model_with_counters
+
 
 class HopperBackflipEnv(HopperEnv):
     """MuJoCo's hopper, whose true reward is the hand-written one for a backward somersault.
@@ -51,6 +53,7 @@ class HopperBackflipEnv(HopperEnv):
     | `x_position` | place of the torso | m |
     | `foot_contact` | 1 where the foot touches the ground, else 0 | |
     | `body_contact` | 1 where anything else does, else 0 | |
+    | `body_contact_share` | share of the episode's steps so far in which it did | |
 
     ## Starting state
     As in `Hopper-v5`: upright and at rest, up to uniform noise of ±0.005.
@@ -91,12 +94,8 @@ class HopperBackflipEnv(HopperEnv):
         )
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """The model, with room for what is counted: whatever saves MuJoCo's state saves it."""
-        spec = mujoco.MjSpec.from_file(self.fullpath)
-        spec.nuserdata = 2
-        model = spec.compile()
-        model.vis.global_.offwidth = self.width
-        model.vis.global_.offheight = self.height
+        """The model, with room for what is counted."""
+        model = model_with_counters(self.fullpath, 4, self.width, self.height)
         return model, mujoco.MjData(model)
 
     def _get_obs(self) -> np.ndarray:
@@ -116,22 +115,24 @@ class HopperBackflipEnv(HopperEnv):
     def _judge(self) -> dict[str, float]:
         """Count, and give what there is to judge by."""
         rotations = -self.data.qpos[2] / (2 * np.pi)
-        pairs = self.data.contact.geom
-        on_floor = pairs[(pairs == self._floor).any(axis=1)]
-        touching = set(on_floor.ravel().tolist()) - {self._floor}
+        touching = geoms_on_floor(self.data, self._floor)
+        body = bool(touching - {self._foot})
+        landings, last, steps, body_steps = self.data.userdata
         whole = round(rotations)
-        landings, last = self.data.userdata
         if touching == {self._foot} and whole > last and abs(rotations - whole) <= 1 / 8:
             landings, last = landings + 1, whole
-            self.data.userdata[:] = landings, last
+        self.data.userdata[:] = landings, last, steps + 1, body_steps + body
         return {
             "rotations": float(rotations),
             "landings": float(landings),
             "height": float(self.data.qpos[1]),
             "x_position": float(self.data.qpos[0]),
             "foot_contact": float(self._foot in touching),
-            "body_contact": float(bool(touching - {self._foot})),
+            "body_contact": float(body),
+            "body_contact_share": float((body_steps + body) / (steps + 1)),
         }
 
     def _get_reset_info(self) -> dict[str, float]:
-        return self._judge()
+        measures = self._judge()
+        self.data.userdata[:] = 0.0  # nothing has happened yet
+        return measures

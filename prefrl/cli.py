@@ -67,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
     video = command("video", _video, "write an mp4 of a run's policy")
     video.add_argument("run", metavar="RUN")
     video.add_argument("out", metavar="OUT.mp4", nargs="?", help="(default: in RUN/videos)")
-    video.add_argument("--seconds", type=float, default=10.0, help="length (default: 10)")
+    video.add_argument("--seconds", type=float, help="length (default: 10, or one episode)")
+    video.add_argument("--best", action="store_true", help="the best of 20 episodes")
     _quiet(video)
 
     report = command("report", _report, "draw a run's report.png")
@@ -118,16 +119,19 @@ def _evaluate(args: argparse.Namespace) -> None:
 
         print(json.dumps(finite(summary), allow_nan=False))
         return
-    print(f"{summary['episodes']} episodes")
+    best = summary["best_episode"]
+    print(f"{summary['episodes']} episodes; the best has the highest {best['by']}")
+    print(f"{'':24} {'mean':>12} {'sd':>12} {'best episode':>14}")
     spreads = {k: v for k, v in summary.items() if k.endswith("_return")} | summary["info"]
     for name, spread in spreads.items():
-        print(f"{name:24} {spread['mean']:12.3f} ± {spread['std']:.3f}")
+        values = [spread["mean"], spread["std"], spread.get("best", float("nan"))]
+        print("{:24} {:12.3f} {:12.3f} {:14.3f}".format(name, *values))
 
 
 def _video(args: argparse.Namespace) -> None:
     from prefrl.filming import video
 
-    print(video(args.run, args.out, seconds=args.seconds))
+    print(video(args.run, args.out, seconds=args.seconds, best=args.best))
 
 
 def _report(args: argparse.Namespace) -> None:

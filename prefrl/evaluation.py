@@ -8,6 +8,8 @@ import numpy as np
 
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
+from prefrl.clips.render import steps_per_second
+from prefrl.config import Config
 from prefrl.environment import make_env
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import checked_scores, load_score
@@ -18,17 +20,22 @@ SEED = 1_000_003
 """Of the first evaluation episode; far from any that training uses."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episode:
     """One whole episode, as a clip, and what each reward makes of it."""
 
+    seed: int
+    """That the environment was reset with."""
+    seconds: float
+    """Length, s of the environment's time."""
+    actions: np.ndarray
+    """`(T, *action_shape)`, as the environment took them."""
     clip: Clip
     final_info: dict[str, float]
     """Every number in the last step's `info`."""
-    learned_rewards: np.ndarray | None
-    """`(T,)`, or None for a run on the true reward."""
-    oracle_scores: np.ndarray | None
-    """`(T,)`, or None where the run has no oracle function."""
+    rewards: dict[str, np.ndarray]
+    """`(T,)` by the name of their sum: `true_return`, `learned_return` unless the run is on the
+    true reward, `oracle_return` where the run has an oracle function."""
 
 
 def evaluate(run: str | Path | Run, *, episodes: int = 20) -> dict[str, Any]:
@@ -39,8 +46,10 @@ def evaluate(run: str | Path | Run, *, episodes: int = 20) -> dict[str, Any]:
         episodes: How many; their seeds are always the same.
 
     Returns:
-        `episodes`, `true_return`, `learned_return` and `oracle_return` where there are such, and
-        `info` with every number of the episodes' last `info`.
+        `episodes`, their number; `true_return`, `learned_return` and `oracle_return` where there
+        are such, and `info` with every number of the episodes' last `info`, each as `mean`, `std`
+        and `best`, the value in the best episode; `best_episode`, its `seed` and the return it
+        has the most of, `by`.
 
     Raises:
         UserError: There is no such run, or no checkpoint of it.
@@ -48,7 +57,7 @@ def evaluate(run: str | Path | Run, *, episodes: int = 20) -> dict[str, Any]:
     run = run if isinstance(run, Run) else Run(run)
     if episodes <= 0:
         raise UserError(f"episodes must be at least 1, got {episodes}")
-    return summarise(roll_out(run, episodes))[0]
+    return summarise(roll_out(run, episodes), deciding_return(run.config))[0]
 
 
 def roll_out(run: Run, episodes: int) -> list[Episode]:
@@ -59,17 +68,22 @@ def roll_out(run: Run, episodes: int) -> list[Episode]:
     try:
         for first in range(0, episodes, len(envs)):
             batch = envs[: episodes - first]
-            for clip, info in _act(run, batch, SEED + first):
-                learned = None if run.config.run.true_reward else run.ensemble.rewards(clip.inputs)
-                scores = None if score is None else checked_scores(score, clip)
-                done.append(Episode(clip, info, learned, scores))
+            acted = _act(run, batch, SEED + first)
+            for seed, (clip, actions, info) in enumerate(acted, SEED + first):
+                rewards = {"true_return": clip.true_rewards}
+                if not run.config.run.true_reward:
+                    rewards["learned_return"] = run.ensemble.rewards(clip.inputs)
+                if score:
+                    rewards["oracle_return"] = checked_scores(score, clip)
+                seconds = len(clip) / steps_per_second(envs[0])
+                done.append(Episode(seed, seconds, actions, clip, info, rewards))
     finally:
         for env in envs:
             env.close()
     return done
 
 
-def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, dict[str, float]]]:
+def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, dict[str, float]]]:
     """One episode in each environment; the policy is asked for all that still run at once."""
     observations = [env.reset(seed=seed + i)[0] for i, env in enumerate(envs)]
     rows: list[list[tuple]] = [[] for _ in envs]
@@ -83,57 +97,78 @@ def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, dict[str, flo
             rows[i].append((before, action, float(reward), numbers(info)))
             if terminated or truncated:
                 running.remove(i)
-    return [(_clip(env, part), part[-1][3]) for env, part in zip(envs, rows, strict=True)]
+    return [(*_clip(env, part), part[-1][3]) for env, part in zip(envs, rows, strict=True)]
 
 
-def _clip(env: Any, rows: list[tuple]) -> Clip:
-    observations, actions, rewards, infos = zip(*rows, strict=True)
-    return Clip(
+def _clip(env: Any, rows: list[tuple]) -> tuple[Clip, np.ndarray]:
+    observations, taken, rewards, infos = zip(*rows, strict=True)
+    actions = np.stack(taken)
+    clip = Clip(
         observations=np.stack(observations),
-        actions=encode_actions(env.action_space, np.stack(actions)),
+        actions=encode_actions(env.action_space, actions),
         true_rewards=np.array(rewards),
         states=np.zeros((len(rows), 0)),
         infos={k: np.array([info.get(k, np.nan) for info in infos]) for k in infos[0]},
         step=0,
     )
+    return clip, actions
 
 
-def summarise(episodes: list[Episode], length: int = 50) -> tuple[dict[str, Any], float]:
+def deciding_return(config: Config) -> str:
+    """The return by which episodes are better or worse: the one that the labels went by.
+
+    That is the oracle function's, if there was one, the learned one where people answered, else
+    the true one.
+    """
+    if config.run.true_reward:
+        return "true_return"
+    if config.labels.oracle:
+        return "oracle_return"
+    return "learned_return" if config.labels.labeller == "human" else "true_return"
+
+
+def best_episode(episodes: list[Episode], by: str) -> Episode:
+    """The episode with the highest return of that name."""
+    returns = [episode.rewards[by].sum() for episode in episodes]
+    return episodes[int(np.argmax(np.nan_to_num(returns, nan=-np.inf)))]
+
+
+def summarise(
+    episodes: list[Episode], by: str = "true_return", length: int = 50
+) -> tuple[dict[str, Any], float]:
     """Means and deviations of all returns, and how learned and true return go together.
 
     Args:
         episodes: What `roll_out` gave.
+        by: Name of the return that decides which episode is best.
         length: Steps of the pieces over which the correlation is taken.
 
     Returns:
         The summary of `evaluate`, and the Pearson correlation of learned and true return over
         pieces of `length` steps (NaN without a learned reward).
     """
+    best = best_episode(episodes, by)
 
-    def spread(values: list[float]) -> dict[str, float]:
-        return {"mean": float(np.mean(values)), "std": float(np.std(values))}
+    def spread(values: dict[int, float]) -> dict[str, float]:
+        """Of the values by episode seed; an info may be missing in some."""
+        found = list(values.values())
+        both = {"mean": float(np.mean(found)), "std": float(np.std(found))}
+        return both | ({"best": values[best.seed]} if best.seed in values else {})
 
-    summary: dict[str, Any] = {
-        "episodes": len(episodes),
-        "true_return": spread([float(e.clip.true_rewards.sum()) for e in episodes]),
-    }
-    learned = [e.learned_rewards for e in episodes if e.learned_rewards is not None]
-    if learned:
-        summary["learned_return"] = spread([float(r.sum()) for r in learned])
-    scores = [e.oracle_scores for e in episodes if e.oracle_scores is not None]
-    if scores:
-        summary["oracle_return"] = spread([float(s.sum()) for s in scores])
+    summary: dict[str, Any] = {"episodes": len(episodes)}
+    for name in best.rewards:
+        summary[name] = spread({e.seed: float(e.rewards[name].sum()) for e in episodes})
+    summary["best_episode"] = {"seed": best.seed, "by": by}
     summary["info"] = {
-        key: spread([e.final_info[key] for e in episodes if key in e.final_info])
+        key: spread({e.seed: e.final_info[key] for e in episodes if key in e.final_info})
         for key in episodes[0].final_info
     }
-    if not learned:
+    if "learned_return" not in best.rewards:
         return summary, float("nan")
-    return summary, correlation(
-        _piece_sums(learned, length), _piece_sums([e.clip.true_rewards for e in episodes], length)
-    )
+    pieces = [_piece_sums(episodes, name, length) for name in ("learned_return", "true_return")]
+    return summary, correlation(*pieces)
 
 
-def _piece_sums(rewards: list[np.ndarray], length: int) -> np.ndarray:
-    pieces = [r[i : i + length].sum() for r in rewards for i in range(0, len(r), length)]
-    return np.array(pieces)
+def _piece_sums(episodes: list[Episode], name: str, length: int) -> np.ndarray:
+    rewards = [episode.rewards[name] for episode in episodes]
+    return np.array([r[i : i + length].sum() for r in rewards for i in range(0, len(r), length)])

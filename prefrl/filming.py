@@ -11,31 +11,47 @@ from prefrl.clips.render import Renderer, playback
 from prefrl.clock import Stopwatch
 from prefrl.environment import choose_renderer, make_drawable
 from prefrl.errors import UserError
-from prefrl.evaluation import SEED
+from prefrl.evaluation import SEED, best_episode, deciding_return, roll_out
 from prefrl.run import Run
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observation → action."""
 
 
-def video(run: str | Path | Run, out: str | Path | None = None, *, seconds: float = 10.0) -> Path:
+def video(
+    run: str | Path | Run,
+    out: str | Path | None = None,
+    *,
+    seconds: float | None = None,
+    best: bool = False,
+) -> Path:
     """Write an mp4 of the run's policy, acting deterministically; give its path.
 
     Args:
         run: The run or its folder.
-        out: The file; `videos/step_<n>.mp4` in the run folder when None.
-        seconds: Length, s of the environment's time.
+        out: The file; `videos/step_<n>.mp4` in the run folder when None, with `best` in its name
+            for the best episode.
+        seconds: Length, s of the environment's time; 10 when None, or with `best` the whole
+            episode.
+        best: Show the best of the 20 episodes that `prefrl evaluate` looks at, from its start.
 
     Raises:
         UserError: There is no such run, nothing can be drawn, or the file cannot be written.
     """
     run = run if isinstance(run, Run) else Run(run)
-    if not 0 < seconds <= 600:
+    if seconds is not None and not 0 < seconds <= 600:
         raise UserError(f"seconds must be above 0 and at most 600, got {seconds:g}")
     if out and Path(out).suffix != ".mp4":
         raise UserError(f"cannot write '{out}': a video's name must end in .mp4")
-    path = Path(out) if out else run.path / "videos" / f"{run.checkpoint().name}.mp4"
-    frames, fps = film(run, run.policy.predict, seconds)
+    name = run.checkpoint().name
+    path = Path(out) if out else run.path / "videos" / f"{name}{'_best' * best}.mp4"
+    if best:
+        shown = best_episode(roll_out(run, 20), deciding_return(run.config))
+        actions = iter(shown.actions)
+        length = min(shown.seconds, seconds or shown.seconds)
+        frames, fps = film(run, lambda _: next(actions), length, seed=shown.seed)
+    else:
+        frames, fps = film(run, run.policy.predict, seconds or 10.0)
     write_mp4(path, frames, fps)
     return path
 
@@ -56,16 +72,16 @@ def before_after(run: Run, out: Path, *, seconds: float = 10.0) -> Path:
     return out
 
 
-def film(run: Run, act: Act, seconds: float) -> tuple[list[np.ndarray], float]:
-    """Frames `(height, width, 3)` of one episode, and how many go into a second."""
+def film(run: Run, act: Act, seconds: float, *, seed: int = SEED) -> tuple[list[np.ndarray], float]:
+    """Frames `(height, width, 3)` from the start of an episode, and how many go into a second."""
     choose_renderer()
     env = make_drawable(run.config.env, 480, 360)
     try:
-        observation, _ = env.reset(seed=SEED)
+        observation, _ = env.reset(seed=seed)
         renderer = Renderer(env)
         stride, fps = playback(env)
         frames = []
-        for step in range(max(1, round(seconds * fps)) * stride):
+        for step in range(max(1, int(seconds * fps + 1e-6)) * stride):
             if step % stride == 0:
                 frames.append(renderer.frame())
             observation, _, terminated, truncated, _ = env.step(act(observation))

@@ -117,6 +117,17 @@ def test_lying_on_the_ground_touches_it_with_the_body(env):
     assert info["height"] < 0.3
 
 
+def test_the_share_of_time_on_the_body(env):
+    rest(env, 20)
+    place(env, turns=0.25, height=0.3)
+    falling = [rest(env, 1) for _ in range(60)]
+    lain = sum(info["body_contact"] for info in falling)
+    assert 20 <= lain <= 60
+    assert falling[-1]["body_contact_share"] == lain / 80
+    assert env.reset(seed=1)[1]["body_contact_share"] == 0.0
+    assert rest(env, 10)["body_contact_share"] == 0.0
+
+
 def test_a_turn_that_ends_on_foot_and_knee_is_no_landing(env):
     place(env, turns=1.0, height=0.4, hip=-60, knee=-60)
     *_, info = env.step(STILL)

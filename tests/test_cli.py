@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+import prefrl
+from envs.point_mass import PointMassEnv
 from prefrl.cli import main, parser
 from prefrl.labels.store import LabelStore
 
@@ -85,14 +88,22 @@ def test_resume_of_a_finished_run_changes_nothing(point_mass_run, capsys):
 def test_evaluate(point_mass_run, capsys):
     assert main(["evaluate", str(point_mass_run.path), "--episodes", "12", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
-    assert summary.keys() == {"episodes", "true_return", "learned_return", "info"}
+    assert summary.keys() == {
+        "episodes",
+        "true_return",
+        "learned_return",
+        "best_episode",
+        "info",
+    }
+    assert summary["true_return"]["best"] >= summary["true_return"]["mean"]
     assert summary["episodes"] == 12
     assert summary["true_return"]["mean"] > 27
     assert summary["info"]["x_velocity"]["mean"] == pytest.approx(0.5, abs=0.01)
     assert main(["evaluate", str(point_mass_run.path), "--episodes", "3"]) == 0
     out = capsys.readouterr().out
-    assert "3 episodes" in out
-    assert "x_velocity" in out
+    assert "3 episodes; the best has the highest true_return" in out
+    assert re.search(r"^ +mean +sd +best episode$", out, re.MULTILINE)
+    assert re.search(r"^x_velocity +0\.\d+ +0\.\d+ +0\.\d+$", out, re.MULTILINE)
 
 
 def test_video_shows_what_happens(point_mass_run, capsys):
@@ -103,6 +114,28 @@ def test_video_shows_what_happens(point_mass_run, capsys):
     places = [_orange(frame)[0] for frame in frames]
     steps = np.diff(places)
     assert (steps[5:] > 0).sum() >= 12, "the mass flies to the right"
+
+
+def test_video_of_the_best_episode(point_mass_run, capsys):
+    summary = prefrl.evaluate(point_mass_run)
+    assert main(["video", str(point_mass_run.path), "--best"]) == 0
+    path = capsys.readouterr().out.strip()
+    assert path.endswith("_best.mp4")
+    frames = read_video(path)
+    assert len(frames) == 60, "the whole episode of 6 s, at 10 frames a second"
+    env = PointMassEnv()
+    env.reset(seed=summary["best_episode"]["seed"])
+    assert _orange(frames[0]) == pytest.approx(_pixels(env), abs=1.5)
+    assert main(["video", str(point_mass_run.path), "b.mp4", "--best", "--seconds", "2"]) == 0
+    short = read_video("b.mp4")
+    assert len(short) == 20
+    assert _orange(short[19]) == pytest.approx(_orange(frames[19]), abs=1.5)
+
+
+def _pixels(env: PointMassEnv) -> tuple[float, float]:
+    """Where the mass is in a picture of 480 x 360: `(column, row)`."""
+    x, y = env.state[:2]
+    return 240 + 180 * x, 180 - 180 * y
 
 
 def read_video(path: str) -> np.ndarray:

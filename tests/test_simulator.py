@@ -28,6 +28,7 @@ EXACT = [
     "CartPole-v1",
     "prefrl/PointMass-v0",
     "prefrl/HopperBackflip-v0",
+    "prefrl/HalfCheetahOneLeg-v0",
 ]
 
 
