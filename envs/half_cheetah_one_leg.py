@@ -36,18 +36,19 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
 
     ## Reward
     `v - 0.1 a·a`, the reward of `HalfCheetah-v5` with the forward velocity v and the action a,
-    less 5 in every step after which anything but the hind foot and shin touches the ground.
+    where the hind foot and shin alone, or nothing, touched the ground in the whole step; where
+    anything else did, `-5 - 0.1 a·a`.
 
-    `info`, as it is after the step; shares are of the episode's steps so far:
+    `info`, of the step; shares are of the episode's steps so far:
 
     | key | value | unit |
     | --- | --- | --- |
-    | `x_position` | place of the torso | m |
+    | `x_position` | place of the torso, after the step | m |
     | `x_velocity` | forward velocity | m/s |
     | `distance` | forward from where the episode started | m |
-    | `front_contact` | 1 where the front leg touches the ground, else 0 | |
-    | `hind_contact` | 1 where the hind foot or shin does, else 0 | |
-    | `body_contact` | 1 where anything else does, else 0 | |
+    | `front_contact` | 1 where the front leg touched the ground at any time of the step, else 0 | |
+    | `hind_contact` | 1 where the hind foot or shin did, else 0 | |
+    | `body_contact` | 1 where anything else did, else 0 | |
     | `front_contact_share`, `hind_contact_share`, `body_contact_share` | share of steps in which each did | |
     | `reward_forward`, `reward_ctrl`, `reward_contact` | the three parts of the reward | |
 
@@ -66,7 +67,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     """  # noqa: E501
 
     CONTACT_COST = 5.0
-    """Of a step in which more than the hind leg touches the ground: as much as 5 m/s gain."""
+    """Of a step in which more than the hind leg touches the ground, beside what it advances."""
 
     _FIXED = frozenset(
         {
@@ -83,9 +84,11 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
             raise ValueError(f"the one-legged run has a reward of its own, not {given[0]}")
         super().__init__(**kwargs)
         EzPickle.__init__(self, **kwargs)
+        self.metadata |= {"fixed_horizon": True}
         self._floor = self._geom("floor")
         self._front = {self._geom(name) for name in self._FRONT}
         self._hind = {self._geom(name) for name in self._HIND}
+        self._touched: set[int] = set()
 
     def _geom(self, name: str) -> int:
         return mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name)
@@ -100,18 +103,24 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
         self.data.userdata[:] = self.data.qpos[0], 0, 0, 0, 0
         return observation
 
+    def _step_mujoco_simulation(self, ctrl: np.ndarray, n_frames: int) -> None:
+        """The same physics, looked at in between: a foot touches the ground for a moment only."""
+        self._touched = set()
+        for _ in range(n_frames):
+            super()._step_mujoco_simulation(ctrl, 1)
+            self._touched |= geoms_on_floor(self.data, self._floor)
+
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, float]]:
         reward, parts = super()._get_rew(x_velocity, action)
-        touching = geoms_on_floor(self.data, self._floor)
-        now = (
-            bool(touching & self._front),
-            bool(touching & self._hind),
-            bool(touching - self._front - self._hind),
+        contacts = (
+            bool(self._touched & self._front),
+            bool(self._touched & self._hind),
+            bool(self._touched - self._front - self._hind),
         )
         self.data.userdata[1] += 1
-        self.data.userdata[2:] += now
-        front, hind, body = (float(touches) for touches in now)
-        cost = self.CONTACT_COST * max(front, body)
+        self.data.userdata[2:] += contacts
+        front, hind, body = (float(touches) for touches in contacts)
+        cost = max(front, body) * (self.CONTACT_COST + x_velocity)
         measures = {"front_contact": front, "hind_contact": hind, "body_contact": body}
         return reward - cost, parts | {"reward_contact": -cost} | measures | self._so_far()
 

@@ -101,7 +101,15 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
         raise UserError(f"{config.id} does not take these arguments: {error}") from None
     except Exception as error:  # the user's own code may fail in any way
         raise UserError(f"{config.id} cannot be made: {sentence(error)}") from None
-    return env if config.termination == "allow" else FixedHorizon(env, config.termination)
+    if config.termination != "allow":
+        return FixedHorizon(env, config.termination)
+    if env.metadata.get("fixed_horizon"):
+        env.close()
+        raise UserError(
+            f"{config.id} is judged over whole episodes and never ends one early: leave "
+            f"--allow-termination out"
+        )
+    return env
 
 
 def make_drawable(config: EnvConfig, width: int, height: int) -> gym.Env:

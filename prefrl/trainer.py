@@ -87,7 +87,8 @@ def train(
         quiet: Print nothing.
 
     Raises:
-        UserError: The input is wrong; nothing was written.
+        UserError: The input is wrong; nothing was written, unless it took the first batch of
+            labels to see that the oracle tells no clips apart.
         RunFailed: The run stopped; the message says how to resume.
 
     Example:

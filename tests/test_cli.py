@@ -220,6 +220,10 @@ def test_no_renderer_says_what_to_install(point_mass_run, tmp_path):
         (["train", "Ant-v5", "--labels-from", "no.db"], "'no.db' does not exist"),
         (["train", "Ant-v5", "--labeller", "none"], "add --labels-from"),
         (["train", "CartPole-v1"], "--allow-termination"),
+        *(
+            (["train", f"prefrl/{name}-v0", "--allow-termination"], "never ends one early")
+            for name in ("HopperBackflip", "HalfCheetahOneLeg", "PointMass")
+        ),
         (["train", "Ant-v5", "--out", "/proc/nowhere"], "cannot make the run folder"),
         (["evaluate", "nowhere"], "'nowhere' is not a run folder"),
         (["resume", "nowhere"], "'nowhere' is not a run folder"),
@@ -236,6 +240,18 @@ def test_existing_out_is_not_touched(tmp_path, capsys):
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
     error = refused(capsys, "train", "prefrl/PointMass-v0", "--out", "taken")
     assert "'taken' exists already" in error
+
+
+def test_a_constant_oracle_is_asked_no_more_after_its_first_batch(tmp_path, capsys):
+    (tmp_path / "flat.py").write_text("def flat(clip):\n    return 0 * clip.true_rewards\n")
+    arguments = ["train", "prefrl/PointMass-v0", "--labels", "40", "--oracle", "flat.py:flat"]
+    assert main([*arguments, "--out", "flat", "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prefrl: all 11 pairs of the first batch are ties")
+    assert error.count("\n") == 1
+    store = LabelStore("flat/labels.db", read_only=True)
+    assert store.count_asked() == store.count_answered() == 11
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,33 @@ def test_mistakes_belong_to_the_query(make_clip, tmp_path):
     assert answers("a.db", 5) == answers("b.db", 30)
 
 
+def test_ties_alone_in_the_first_batch_end_it(make_clip, tmp_path):
+    store = LabelStore(tmp_path / "labels.db")
+
+    def ask(first, second):
+        store.ask(make_clip(first), make_clip(second, seed=1), step=1, rule="random")
+
+    ask(1.0, 1.0)
+    ask(2.0, 2.0)
+    with pytest.raises(UserError, match=r"all 2 pairs .* 'true_reward' tells no clips apart"):
+        Oracle()(store, 1)
+    assert [label.answer for label in store.labels()] == ["equal", "equal"], "they are kept"
+    Oracle()(store, 1)  # nothing is pending
+    ask(3.0, 3.0)
+    Oracle()(store, 1)  # ties after the first batch may be
+    store.close()
+
+
+def test_one_decided_pair_is_enough_to_go_on(make_clip, tmp_path):
+    store = LabelStore(tmp_path / "labels.db")
+    for value in (1.0, 2.0, 3.0):
+        right = make_clip(max(value, 2.0), seed=1)
+        store.ask(make_clip(value), right, step=1, rule="random")
+    Oracle()(store, 1)
+    assert [label.answer for label in store.labels()] == ["right", "equal", "equal"]
+    store.close()
+
+
 def test_answers_only_what_was_asked_by_now(make_clip, tmp_path):
     store = LabelStore(tmp_path / "labels.db")
     now = store.ask(make_clip(1.0), make_clip(2.0), step=10, rule="random")

@@ -1,5 +1,6 @@
 """What the window shows, in every size and colour, and on which pygame."""
 
+import numpy as np
 import pygame
 import pytest
 
@@ -30,6 +31,51 @@ def test_everything_has_its_place_in_every_size(sit, size, theme):
     clips = [p for p, name in places if name in ("left", "right")][2:]
     assert all(p.width > 0.35 * size[0] or p.height > 0.4 * size[1] for p in clips)
     assert all(p.height >= 15 for p, _ in places)
+
+
+LONG = "If both fall, prefer the one that falls later, or else the one that lies more quietly. "
+
+
+def point_at(desktop, x, y):
+    pygame.event.post(pygame.event.Event(pygame.MOUSEMOTION, pos=(x, y), rel=(0, 0), buttons=()))
+    desktop.tick()
+    return pygame.surfarray.array3d(desktop.window._window.get_surface())
+
+
+@pytest.mark.parametrize("question", [LONG * 12, "prefer" * 200], ids=["words", "one word"])
+def test_a_question_too_long_is_cut_and_shown_in_full_where_one_points_at_it(sit, question):
+    desktop = sit(size=(640, 400))
+    drawn = []
+    draw = desktop.window._screen._type.line
+    desktop.window._screen._type.line = lambda *line: drawn.append(line[0]) or draw(*line)
+    desktop.window._question = question
+    before = point_at(desktop, 320, 300)
+    pygame.event.post(pygame.event.Event(pygame.WINDOWEXPOSED))
+    drawn.clear()
+    desktop.tick()
+    cut = [line for line in drawn if line.endswith("…") and line[:-1] in question]
+    assert len(cut) == 1
+    assert desktop.window._screen.cut_question.bottom < 100
+    drawn.clear()
+    shown = point_at(desktop, 320, 10)
+    assert not np.array_equal(shown, before)
+    panel = "".join(drawn).replace(" ", "")
+    assert question.replace(" ", "") in panel, "all of it"
+    drawn.clear()
+    point_at(desktop, 320, 300)
+    assert question.replace(" ", "") not in "".join(drawn).replace(" ", "")
+    point_at(desktop, 320, 10)
+    pygame.event.post(pygame.event.Event(pygame.WINDOWLEAVE))
+    drawn.clear()
+    desktop.tick()
+    assert question.replace(" ", "") not in "".join(drawn).replace(" ", "")
+
+
+def test_a_question_that_fits_is_not_cut(sit):
+    desktop = sit(size=(640, 400))
+    point_at(desktop, 320, 10)
+    assert desktop.window._screen.cut_question is None
+    assert not desktop.window._whole_question
 
 
 def test_colours_of_answers_differ_in_brightness_from_what_they_lie_on():

@@ -67,8 +67,15 @@ class Oracle:
         self._seed = seed
 
     def __call__(self, store: LabelStore, step: int) -> None:
-        """Answer what was asked by the agent's step `step` and is pending in `store`."""
+        """Answer what was asked by the agent's step `step` and is pending in `store`.
+
+        Raises:
+            UserError: The first answers of all are ties: the score tells no clips apart.
+            RunFailed: The score is not a finite number for each step.
+        """
         queries = store.pending(step)
+        answers = []
+        first = not store.count_answered()
         with store.transaction():
             for query in queries:
                 start = time.perf_counter()
@@ -76,6 +83,13 @@ class Oracle:
                 answer = self.compare(left, right, np.random.default_rng([self._seed, query.id]))
                 seconds = time.perf_counter() - start
                 store.answer(query.id, answer, labeller="oracle", seconds=seconds, step=step)
+                answers.append(answer)
+        if first and set(answers) == {"equal"}:
+            name = getattr(self._score, "__name__", "the score")
+            raise UserError(
+                f"all {len(answers)} pairs of the first batch are ties, so there is nothing to "
+                f"learn from and no more is asked: the oracle's '{name}' tells no clips apart"
+            )
 
     def compare(self, left: Clip, right: Clip, rng: np.random.Generator) -> str:
         """`left`, `right` or `equal`: the clip with the higher sum of scores.

@@ -60,6 +60,12 @@ THEMES = {
 WORDS = {"left": "left", "right": "right", "equal": "both equal", "skip": "can't tell"}
 ARROWS = {"left": "←", "right": "→", "equal": "↓", "skip": "↑"}
 
+QUESTION_LINES = 3
+"""In which the question has to find room above the clips."""
+
+SMALLEST_QUESTION = 11
+"""Height of its letters at least, pixels."""
+
 ANSWER_BUTTONS = (
     ("left", "←  Left is better"),
     ("equal", "↓  Both equal"),
@@ -89,6 +95,8 @@ class Scene:
     """What went wrong."""
     tools: list[tuple[str, str]] = field(default_factory=list)
     """Actions and texts of the small buttons."""
+    whole_question: bool = False
+    """Whether a question that had to be cut is shown in full, over the clips."""
     help: list[tuple[str, str]] | None = None
     """Keys and their meaning, over everything else."""
 
@@ -105,9 +113,11 @@ class Screen:
         self._type = Typeface()
         self.places: list[tuple[pygame.Rect, str]] = []
         """What was painted last and takes clicks: where, and the action."""
+        self.cut_question: pygame.Rect | None = None
+        """Where the question was painted last, if there was no room for all of it."""
 
     def draw(self, surface: pygame.Surface, scene: Scene) -> None:
-        """Paint `scene` and set `places`."""
+        """Paint `scene`; set `places` and `cut_question`."""
         theme = THEMES[self.theme]
         width, height = surface.get_size()
         unit = min(max(min(width / 1280, height / 800), 0.5), 3.0)
@@ -129,6 +139,8 @@ class Screen:
             self._notice(surface, scene.notice, room, text, small)
         if scene.banner:
             self._banner(surface, scene.banner, room, text)
+        if scene.whole_question and self.cut_question:
+            self._whole_question(surface, scene.question, room, text, gap)
         if scene.help:
             self._help(surface, scene.help, text, gap)
 
@@ -193,15 +205,39 @@ class Screen:
         """The question in at most three lines; gives where the room below it begins."""
         width = surface.get_width() - 4 * gap
         lines = self._type.wrap(question, size, width)
-        while len(lines) > 3 and size > 11:
+        while len(lines) > QUESTION_LINES and size > SMALLEST_QUESTION:
             size -= 1
             lines = self._type.wrap(question, size, width)
+        cut = len(lines) > QUESTION_LINES
+        if cut:
+            rest = " ".join(lines[QUESTION_LINES - 1 :])
+            lines = [*lines[: QUESTION_LINES - 1], self._type.fit(rest, size, width)]
         y = gap
-        for words in lines[:3]:
+        for words in lines:
             line = self._type.line(words, size, THEMES[self.theme].text)
             surface.blit(line, line.get_rect(midtop=(surface.get_width() // 2, y)))
             y += line.get_height()
+        self.cut_question = pygame.Rect(0, 0, surface.get_width(), y) if cut else None
         return y + gap
+
+    def _whole_question(
+        self, surface: pygame.Surface, question: str, room: pygame.Rect, size: int, gap: int
+    ) -> None:
+        """All of the question on a panel, in letters as large as there is room for."""
+        theme = THEMES[self.theme]
+        width = room.width - 2 * gap
+        lines = self._type.wrap(question, size, width)
+        while len(lines) * self._type.height(size) > room.height - 2 * gap and size > 6:
+            size -= 1
+            lines = self._type.wrap(question, size, width)
+        height = self._type.height(size)
+        lines = lines[: (room.height - 2 * gap) // height]
+        box = pygame.Rect(room.x, room.y, room.width, height * len(lines) + 2 * gap)
+        pygame.draw.rect(surface, theme.panel, box, border_radius=gap)
+        pygame.draw.rect(surface, theme.edge, box, 2, border_radius=gap)
+        for i, words in enumerate(lines):
+            line = self._type.line(words, size, theme.text)
+            surface.blit(line, (box.x + gap, box.y + gap + i * height))
 
     def _pair(self, surface: pygame.Surface, scene: Scene, room: pygame.Rect, gap: int) -> None:
         assert scene.left is not None

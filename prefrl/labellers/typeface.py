@@ -1,5 +1,6 @@
 """The window's letters: one font in all sizes, lines fitted and wrapped to a width."""
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,10 @@ class Typeface:
         """Pixels that a line takes."""
         return self.font(size).size(text)[0]
 
+    def height(self, size: int) -> int:
+        """Pixels from one line to the next."""
+        return self.font(size).get_height()
+
     def fit(self, text: str, size: int, width: int) -> str:
         """`text`, cut where it is wider than `width` pixels."""
         if self.width(text, size) <= width:
@@ -48,15 +53,25 @@ class Typeface:
         return text + "…"
 
     def wrap(self, text: str, size: int, width: int) -> list[str]:
-        """Lines of `text` that are at most `width` pixels wide, where its words allow."""
+        """Lines of `text` that are at most `width` pixels wide; only longer words are broken."""
         lines = [""]
         for word in text.split():
-            longer = f"{lines[-1]} {word}".strip()
-            if self.width(longer, size) <= width or not lines[-1]:
-                lines[-1] = longer
-            else:
-                lines.append(word)
+            for part in self._parts(word, size, width):
+                longer = f"{lines[-1]} {part}".strip()
+                if self.width(longer, size) <= width or not lines[-1]:
+                    lines[-1] = longer
+                else:
+                    lines.append(part)
         return lines
+
+    def _parts(self, word: str, size: int, width: int) -> Iterator[str]:
+        """The word, in parts of at most `width` pixels or one character."""
+        while len(word) > 1 and self.width(word, size) > width:
+            fitting = (n for n in range(1, len(word)) if self.width(word[: n + 1], size) > width)
+            end = next(fitting)
+            yield word[:end]
+            word = word[end:]
+        yield word
 
 
 @cache

@@ -86,6 +86,7 @@ class Window:
         self._since = 0.0
         self._tempo = TEMPI.index(1.0)
         self._help = False
+        self._whole_question = False
         self._banner: str | None = None
         self._answered: tuple[str, float] | None = None
         self._pressed: float | None = None
@@ -122,7 +123,17 @@ class Window:
                 if place.collidepoint(event.pos):
                     self._act(action)
                     break
+        elif event.type == pygame.MOUSEMOTION:
+            cut = self._screen.cut_question
+            self._point_at_question(cut is not None and cut.collidepoint(event.pos))
+        elif event.type == pygame.WINDOWLEAVE:
+            self._point_at_question(False)
         elif event.type in (pygame.WINDOWRESIZED, pygame.WINDOWEXPOSED):
+            self._painted = ()
+
+    def _point_at_question(self, pointing: bool) -> None:
+        if pointing != self._whole_question:
+            self._whole_question = pointing
             self._painted = ()
 
     def _act(self, action: str) -> None:
@@ -236,6 +247,7 @@ class Window:
             status=self._status(),
             tools=self._tools(),
             banner=self._banner,
+            whole_question=self._whole_question,
             help=(REVIEW_HELP if self._reviews else HELP) if self._help else None,
             lit=self._lit[0] if self._lit else None,
         )
