@@ -1,17 +1,21 @@
 """A scripted person teaches an environment through the window: `python benchmarks/taught.py`.
 
-They judge by the true return, err in 5 % of the pairs, and press real keys at the real window, on
-a desktop without a screen. Prints the result that docs/benchmarks.md has.
+They judge by the true return or an oracle's score, err in 5 % of the pairs, and press real keys at
+the real window, on a desktop without a screen. The training waits for their labels, or goes on
+meanwhile. Prints the result that docs/benchmarks.md has.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from desktop import Desktop, ScriptedPerson, missing
+from desktop import READ, Desktop, ScriptedPerson, missing
 
+from prefrl.evaluation import evaluate
+from prefrl.labellers.oracle import load_score, true_reward
 from prefrl.run import Run
 
 
@@ -23,10 +27,14 @@ def main() -> None:
     parser.add_argument("--steps", default="1000000")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--out", type=Path, default=Path("runs/taught"))
+    parser.add_argument("--oracle", help="FILE.py:FUNC that they judge by")
+    parser.add_argument("--pace", type=float, default=READ, help="seconds from answer to answer")
+    parser.add_argument("--no-wait", action="store_true", help="train on while they think")
     args = parser.parse_args()
     if missing():
         sys.exit(f"install {', '.join(missing())} first")
-    options = ["--labeller", "human", "--wait-for-labels", "--labels", args.labels]
+    options = ["--labeller", "human", "--labels", args.labels]
+    options += [] if args.no_wait else ["--wait-for-labels"]
     options += ["--steps", args.steps, "--seed", args.seed, "--out", str(args.out)]
     began = time.time()
     with Desktop() as desktop:
@@ -34,13 +42,17 @@ def main() -> None:
             [sys.executable, "-m", "prefrl.cli", "train", args.env_id, *options],
             env=desktop.environment,
         )
-        person = ScriptedPerson(desktop, args.out / "labels.db", mistakes=0.05)
-        pressed = person.label(10**6, done=lambda: training.poll() is not None, patience=600)
+        score = load_score(args.oracle) if args.oracle else true_reward
+        person = ScriptedPerson(desktop, args.out / "labels.db", mistakes=0.05, score=score)
+        pressed = person.label(
+            10**6, pause=args.pace, done=lambda: training.poll() is not None, patience=600
+        )
         training.wait()
         person.close()
         desktop.key("Escape")
     print(f"{pressed} answers, probes included, in {(time.time() - began) / 60:.0f} min")
     print(Run(args.out).record["result"])
+    print(json.dumps(evaluate(args.out), indent=1))
 
 
 if __name__ == "__main__":
