@@ -42,11 +42,29 @@ def with_seeds(task: str, conditions: dict[str, tuple[str, ...]], seeds: range) 
     return [Cell(task, name, s, options) for s in seeds for name, options in conditions.items()]
 
 
-FLIPS = {f"labels{n}": ("--labels", str(n)) for n in (50, 100, 200, 400, 900)}
 SUITES = {
     "backflip": Suite(
-        with_seeds(FLIP, FLIPS | {"true": TRUE}, range(3)),
+        with_seeds(
+            FLIP,
+            {f"labels{n}": ("--labels", str(n)) for n in (50, 100, 200, 400, 900)}
+            | {"true": TRUE, "land400": ("--labels", "400", *oracle("land"))},
+            range(3),
+        ),
         ("rotations", "landings", "body_contact_share"),
+    ),
+    "one_leg": Suite(
+        with_seeds(ONE_LEG, {"labels800": ("--labels", "800"), "true": TRUE}, range(3))
+        + with_seeds("HalfCheetah-v5", {"plain": TRUE}, range(3)),
+        ("distance", "front_contact_share", "hind_contact_share", "body_contact_share"),
+        judged_in=ONE_LEG,
+    ),
+    "examples": Suite(
+        [
+            Cell(
+                "Hopper-v5", "still", 0, ("--labels", "200", "--steps", "300000", *oracle("still"))
+            ),
+        ],
+        (),
     ),
 }
 
