@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("run", metavar="RUN")
     _quiet(report)
 
-    demo = command("demo", _demo, "learn HalfCheetah from 200 labels; leave report and video")
+    demo = command("demo", _demo, "learn the backflip from 100 labels; leave report and video")
     demo.add_argument("--out", metavar="DIR", help="the run folder (default: runs/demo)")
     _quiet(demo)
 

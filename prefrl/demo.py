@@ -1,4 +1,4 @@
-"""The demo: HalfCheetah learns to run from 200 answers, in a few minutes."""
+"""The demo: a hopper learns backward somersaults from 100 answers, in a few minutes."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from prefrl.reporting import report
 from prefrl.run import Run
 from prefrl.trainer import train
 
-ENV, LABELS, STEPS = "HalfCheetah-v5", 200, 400_000
+ENV, LABELS = "prefrl/HopperBackflip-v0", 100
 
 
 def demo(out: str | Path | None = None, *, quiet: bool = False) -> list[Path]:
@@ -27,7 +27,7 @@ def demo(out: str | Path | None = None, *, quiet: bool = False) -> list[Path]:
     folder = Path(out) if out is not None else Path("runs/demo")
     if out is None:
         shutil.rmtree(folder, ignore_errors=True)
-    run = train(ENV, labels=LABELS, steps=STEPS, out=folder, quiet=quiet)
+    run = train(ENV, labels=LABELS, out=folder, quiet=quiet)
     return show(run)
 
 
