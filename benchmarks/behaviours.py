@@ -60,9 +60,13 @@ SUITES = {
     ),
     "examples": Suite(
         [
-            Cell(
-                "Hopper-v5", "still", 0, ("--labels", "200", "--steps", "300000", *oracle("still"))
-            ),
+            Cell(task, name, 0, ("--labels", labels, "--steps", steps, *oracle(name)))
+            for task, name, labels, steps in (
+                ("Hopper-v5", "still", "200", "300000"),
+                ("HalfCheetah-v5", "backward", "200", "400000"),
+                ("Ant-v5", "turn", "300", "500000"),
+                ("Walker2d-v5", "kneel", "300", "500000"),
+            )
         ],
         (),
     ),

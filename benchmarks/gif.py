@@ -1,4 +1,4 @@
-"""Makes a moving picture of videos, side by side: `python benchmarks/gif.py A.mp4 B.mp4 OUT.gif`."""
+"""Makes a moving picture of videos, side by side: `python benchmarks/gif.py A.mp4 OUT.gif`."""
 
 import argparse
 from pathlib import Path
