@@ -47,7 +47,7 @@ SUITES = {
         with_seeds(
             FLIP,
             {f"labels{n}": ("--labels", str(n)) for n in (50, 100, 200, 400, 900)}
-            | {"true": TRUE, "land400": ("--labels", "400", *oracle("land"))},
+            | {"true": TRUE, "land400": ("--labels", "400", "--steps", "1000000", *oracle("land"))},
             range(3),
         ),
         ("rotations", "landings", "body_contact_share"),
