@@ -37,7 +37,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     ## Reward
     `v - 0.1 a·a`, the reward of `HalfCheetah-v5` with the forward velocity v and the action a,
     where the hind foot and shin alone, or nothing, touched the ground in the whole step; where
-    anything else did, `-5 - 0.1 a·a`.
+    anything else did, `-20 - 0.1 a·a`.
 
     `info`, of the step; shares are of the episode's steps so far:
 
@@ -66,7 +66,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     - v0: first version.
     """  # noqa: E501
 
-    CONTACT_COST = 5.0
+    CONTACT_COST = 20.0
     """Of a step in which more than the hind leg touches the ground, beside what it advances."""
 
     _FIXED = frozenset(

@@ -58,7 +58,7 @@ def test_it_moves_and_is_rewarded_as_half_cheetah_but_for_the_contacts(env):
         np.testing.assert_array_equal(observation, expected)
         costs.append(reward - got)
         wrong = info["front_contact"] or info["body_contact"]
-        expected_cost = 5.0 + info["x_velocity"] if wrong else 0.0
+        expected_cost = 20.0 + info["x_velocity"] if wrong else 0.0
         assert costs[-1] == pytest.approx(expected_cost, abs=1e-9)
         parts = info["reward_forward"] + info["reward_ctrl"] + info["reward_contact"]
         assert parts == pytest.approx(got)
@@ -87,6 +87,7 @@ def test_who_touches_the_ground(env):
     for _ in range(20):
         contacts = touching()
     assert contacts == (0, 0, 1), "on its back"
+    assert step(env)["reward_contact"] < -15
 
 
 def test_a_touch_in_the_middle_of_a_step_counts(env):
