@@ -7,6 +7,9 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
+COLOURS = Image.Quantize.FASTOCTREE
+"""Keeps the colour of small things, which the default spends on the floor."""
+
 
 def main() -> None:
     """Convert."""
@@ -16,12 +19,19 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=640, help="pixels")
     parser.add_argument("--seconds", type=float, default=5.0, help="of the videos, from the start")
     parser.add_argument("--slow", type=float, default=1.0, help="how much slower to show them")
+    parser.add_argument("--zoom", type=float, default=1.0, help="how much of the edges to cut off")
+    parser.add_argument("--panels", type=int, default=1, help="pictures beside one another in each")
     parser.add_argument("--fps", type=float, default=15.0, help="frames a second")
     args = parser.parse_args()
     times = np.arange(0, args.seconds, 1 / args.fps / args.slow)
-    frames = np.concatenate([sample(video, times) for video in args.videos], axis=2)
+    panels = [
+        cropped(panel, args.zoom)
+        for video in args.videos
+        for panel in np.split(sample(video, times), args.panels, axis=2)
+    ]
+    frames = np.concatenate(panels, axis=2)
     size = (args.width, args.width * frames.shape[1] // frames.shape[2])
-    small = [Image.fromarray(frame).resize(size).quantize(64) for frame in frames]
+    small = [Image.fromarray(frame).resize(size).quantize(64, COLOURS) for frame in frames]
     small[0].save(
         args.out,
         save_all=True,
@@ -38,6 +48,13 @@ def sample(video: Path, times: np.ndarray) -> np.ndarray:
     rate = iio.immeta(video, plugin="FFMPEG")["fps"]
     frames = iio.imread(video, plugin="FFMPEG")
     return frames[np.minimum((times * rate).astype(int), len(frames) - 1)]
+
+
+def cropped(frames: np.ndarray, zoom: float) -> np.ndarray:
+    """The lower middle of frames, `1 / zoom` of height and width."""
+    height, width = frames.shape[1:3]
+    top, right = round(height * (1 - 1 / zoom)), round(width * (1 - 1 / zoom) / 2)
+    return frames[:, top:, right : width - right]
 
 
 if __name__ == "__main__":
