@@ -1,11 +1,8 @@
 import copy
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
-from gymnasium.utils.env_checker import check_env as gymnasium_check
-from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from envs.hopper_backflip import HopperBackflipEnv
 from prefrl.clips.simulator import restore, snapshot
@@ -37,17 +34,6 @@ def rest(env, steps=60):
     for _ in range(steps):
         *_, info = env.step(STILL)
     return info
-
-
-@pytest.mark.filterwarnings("ignore:.*:UserWarning")
-def test_passes_both_checks():
-    env = gym.make("prefrl/HopperBackflip-v0", render_mode="rgb_array", width=64, height=48)
-    gymnasium_check(env.unwrapped, skip_render_check=True)
-    sb3_check(env.unwrapped)
-    env.reset(seed=0)
-    assert env.render().shape == (48, 64, 3)
-    assert env.spec.max_episode_steps == 300
-    env.close()
 
 
 def test_the_reward_is_the_published_formula_in_the_observations_of_hopper(env):

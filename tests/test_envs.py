@@ -134,10 +134,17 @@ def test_wrong_arguments_are_the_users_mistake():
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
-def test_point_mass_passes_both_checks():
-    env = gym.make("prefrl/PointMass-v0", render_mode="rgb_array")
-    gymnasium_check(env.unwrapped)
-    sb3_check(PointMassEnv())
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "steps"), [("PointMass", 60), ("HopperBackflip", 300), ("HalfCheetahOneLeg", 300)]
+)
+def test_our_own_pass_both_checks(name, steps):
+    env = gym.make(f"prefrl/{name}-v0", render_mode="rgb_array", width=64, height=48)
+    gymnasium_check(env.unwrapped, skip_render_check=True)  # it would open a window
+    sb3_check(env.unwrapped)
+    env.reset(seed=0)
+    assert env.render().shape == (48, 64, 3)
+    assert env.spec.max_episode_steps == steps
     env.close()
 
 
