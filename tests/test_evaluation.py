@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from envs.point_mass import PointMassEnv
 from prefrl.config import Config, LabelConfig, RunConfig
-from prefrl.evaluation import Episode, best_episode, deciding_return, summarise
+from prefrl.evaluation import Episode, best_episode, deciding_return, roll_out, summarise
 
 
 @pytest.fixture
@@ -68,3 +69,15 @@ def test_correlation_is_over_pieces(make_episode):
 def test_episodes_are_judged_by_what_the_labels_went_by(labels, true_reward, by):
     config = Config(labels=LabelConfig(**labels), run=RunConfig(true_reward=true_reward))
     assert deciding_return(config) == by
+
+
+def test_an_episode_can_be_replayed_from_its_seed_and_actions(point_mass_run):
+    env = PointMassEnv()
+    episodes = roll_out(point_mass_run, 12)
+    assert len({episode.seed for episode in episodes}) == 12
+    for episode in episodes:
+        observation, _ = env.reset(seed=episode.seed)
+        for action, seen in zip(episode.actions, episode.clip.observations, strict=True):
+            np.testing.assert_array_equal(observation, seen)
+            observation, *_ = env.step(action)
+        assert episode.seconds == 6.0
