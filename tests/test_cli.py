@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -117,7 +118,10 @@ def test_video_shows_what_happens(point_mass_run, capsys):
 
 
 def test_video_of_the_best_episode(point_mass_run, capsys, monkeypatch):
-    monkeypatch.setattr("prefrl.filming.best_episode", lambda episodes, by: episodes[3])
+    def rest_in_the_fourth(episodes, by):
+        return replace(episodes[3], actions=np.zeros_like(episodes[3].actions))
+
+    monkeypatch.setattr("prefrl.filming.best_episode", rest_in_the_fourth)
     assert main(["video", str(point_mass_run.path), "--best"]) == 0
     path = capsys.readouterr().out.strip()
     assert path.endswith("_best.mp4")
@@ -126,6 +130,7 @@ def test_video_of_the_best_episode(point_mass_run, capsys, monkeypatch):
     env = PointMassEnv()
     env.reset(seed=SEED + 3)
     assert _orange(frames[0]) == pytest.approx(_pixels(env), abs=1.5)
+    assert _orange(frames[-1]) == pytest.approx(_pixels(env), abs=1.5), "its actions, none other"
     assert main(["video", str(point_mass_run.path), "b.mp4", "--best", "--seconds", "2"]) == 0
     short = read_video("b.mp4")
     assert len(short) == 20
