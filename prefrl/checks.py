@@ -8,11 +8,11 @@ from prefrl.clips.clip import Clip
 from prefrl.clips.render import Renderer
 from prefrl.config import Config, check_room
 from prefrl.environment import FRAME_SIZE, find_spec, make_drawable
-from prefrl.errors import UserError, nearest
+from prefrl.errors import UserError
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import load_score, teacher
 from prefrl.labels.store import LabelStore
-from prefrl.queries.rules import RULES
+from prefrl.queries.rules import find_rule
 
 
 def check_inputs(config: Config) -> Clip:
@@ -21,10 +21,7 @@ def check_inputs(config: Config) -> Clip:
     Raises:
         UserError: Environment, rule, teacher, PPO settings, oracle or display cannot be used.
     """
-    if config.query.rule not in RULES:
-        raise UserError(
-            f"unknown query rule '{config.query.rule}': {nearest(config.query.rule, list(RULES))}"
-        )
+    find_rule(config.query.rule, config.reward.members)
     teacher(config.labels.teacher)
     check_agent(config.agent, config.env.copies)
     limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
@@ -42,6 +39,17 @@ def check_inputs(config: Config) -> Clip:
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)
     return sample
+
+
+def check_start(config: Config) -> None:
+    """Try what a run depends on that starts anew.
+
+    Raises:
+        UserError: What `check_inputs` raises, or the labels to start from are of another kind.
+    """
+    sample = check_inputs(config)
+    if config.labels.source:
+        check_source(config, sample.inputs.shape)
 
 
 def _check_frames(config: Config) -> None:

@@ -75,6 +75,13 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("run", metavar="RUN")
     _quiet(report)
 
+    bench = command("bench", _bench, "run a suite of benchmarks")
+    bench.add_argument("suite", metavar="SUITE", help="a suite, or the path of a YAML file")
+    bench.add_argument("--seeds", type=int, help="seeds for each task (default: the suite's)")
+    bench.add_argument("--jobs", type=int, help="runs at a time (default: one for each core)")
+    bench.add_argument("--out", metavar="DIR", help="results folder (default: runs/bench/SUITE)")
+    _quiet(bench)
+
     demo = command("demo", _demo, "learn the backflip from 100 labels; leave report and video")
     demo.add_argument("--out", metavar="DIR", help="the run folder (default: runs/demo)")
     _quiet(demo)
@@ -138,6 +145,13 @@ def _report(args: argparse.Namespace) -> None:
     from prefrl.reporting import report
 
     print(report(args.run))
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from prefrl.bench import bench
+
+    options = {k: getattr(args, k) for k in ("seeds", "jobs", "out", "quiet")}
+    print(bench(args.suite, **options))
 
 
 def _demo(args: argparse.Namespace) -> None:

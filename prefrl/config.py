@@ -10,7 +10,7 @@ Command line, YAML and Python give the same object, which is written beside ever
 import dataclasses
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class QueryConfig:
     """Which pairs of clips are asked about."""
 
     rule: str = "hybrid"
-    """A name in `prefrl.queries.rules.RULES`."""
+    """A name in `prefrl.queries.rules.RULES`, or `FILE.py:FUNC` that scores pairs."""
     candidates: int = 10
     """Candidate pairs looked at for each query asked (Christiano et al. 2017, appendix A)."""
     batch: int = 0
@@ -247,6 +247,18 @@ def config_to_tree(config: Config) -> dict[str, dict[str, Any]]:
         section: {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         for section, values in dataclasses.asdict(config).items()
     }
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The same configuration, good from any working folder, as a later resume may need."""
+    labels, rule = config.labels, config.query.rule
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute()) if path else ""
+
+    labels = replace(labels, oracle=absolute(labels.oracle), source=absolute(labels.source))
+    query = replace(config.query, rule=absolute(rule) if ":" in rule else rule)
+    return replace(config, labels=labels, query=query)
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
 from prefrl.clips.render import steps_per_second
-from prefrl.config import Config
+from prefrl.config import Config, EnvConfig
 from prefrl.environment import make_env
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import checked_scores, load_score
@@ -81,6 +81,24 @@ def roll_out(run: Run, episodes: int) -> list[Episode]:
         for env in envs:
             env.close()
     return done
+
+
+def random_returns(config: EnvConfig, episodes: int = 20) -> np.ndarray:
+    """`(episodes,)` true returns of a policy that draws its actions from the whole space."""
+    env = make_env(config)
+    env.action_space.seed(SEED)
+    returns = np.zeros(episodes)
+    try:
+        for i in range(episodes):
+            env.reset(seed=SEED + i)
+            over = False
+            while not over:
+                _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+                returns[i] += reward
+                over = terminated or truncated
+    finally:
+        env.close()
+    return returns
 
 
 def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, dict[str, float]]]:

@@ -9,7 +9,7 @@ stay whole::
     PPO("MlpPolicy", LearnedReward(recorder, ensemble)).learn(100_000, callback=loop)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,7 +18,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from prefrl.clips.recorder import ClipRecorder
 from prefrl.clock import Stopwatch
 from prefrl.labels.store import LabelStore
-from prefrl.queries.rules import RULES, Share
+from prefrl.queries.rules import find_rule
 from prefrl.queries.sampler import select_pairs
 from prefrl.queries.schedule import LabelSchedule
 from prefrl.reward.data import LabelledClips
@@ -41,7 +41,7 @@ class PreferenceLoop(BaseCallback):
         store: Where queries go and labels come from.
         labeller: Called after each batch of queries.
         schedule: How many labels are due when.
-        rule: Which pairs are asked.
+        rule: Which pairs are asked: a name in `prefrl.queries.rules.RULES`, or `FILE.py:FUNC`.
         candidates: Candidate pairs for each one asked.
         batch: Queries asked at once after the first batch.
         queue: Most pairs that lie with the labeller at a time; None where it answers them all
@@ -50,7 +50,7 @@ class PreferenceLoop(BaseCallback):
         first_fit_steps, refit_steps: Gradient steps of the first fit and of later ones.
         reference_steps: Latest steps on which the ensemble's outputs are normalised.
         seed: Decides the bootstrap.
-        rng: Draws candidates and random scores.
+        rng: Draws candidates and orders.
         stopwatch: Counts the time of each stage.
     """
 
@@ -82,7 +82,7 @@ class PreferenceLoop(BaseCallback):
         self.metrics: dict[str, float] = {"query/asked": 0, "label/answered": 0}
         """Latest values, by the keys of `prefrl.metrics`."""
         self._labeller = labeller
-        self._rule: Sequence[Share] = RULES[rule]
+        self._rule = find_rule(rule, ensemble.members)
         self._rule_name = rule
         self._candidates = candidates
         self._batch = batch

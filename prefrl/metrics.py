@@ -32,6 +32,10 @@ METRICS = (
 )
 
 
+TAIL = 4096
+"""Bytes at the end of a `metrics.csv` that surely hold a whole row."""
+
+
 def columns(members: int) -> list[str]:
     """Columns of `metrics.csv` for an ensemble of that many members (0: none)."""
     expanded = []
@@ -98,6 +102,27 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
             for row in reader
             if None not in row.values()
         ]
+
+
+def read_last(path: Path) -> dict[str, float]:
+    """The last whole row of a `metrics.csv` without reading all of it; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            header = file.readline()
+            size = file.seek(0, 2)
+            file.seek(max(len(header), size - TAIL))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return {}
+    whole = lines[1:-1] if size - TAIL > len(header) else lines[:-1]  # the ends may be cut
+    if not whole:
+        return {}
+    values = zip(_cells(header), _cells(whole[-1]), strict=True)
+    return {key: float(value) if value else float("nan") for key, value in values}
+
+
+def _cells(line: bytes) -> list[str]:
+    return line.decode().strip().split(",")
 
 
 def _text(value: float) -> str:

@@ -4,7 +4,6 @@ import errno
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from stable_baselines3.common.logger import Logger
 
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import list_checkpoints
-from prefrl.checks import check_inputs, check_source
+from prefrl.checks import check_inputs, check_start
 from prefrl.clock import Stopwatch
-from prefrl.config import Config, load_config
+from prefrl.config import load_config, with_absolute_paths
 from prefrl.environment import find_spec
 from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
@@ -77,7 +76,7 @@ def train(
         wait_for_labels: Train only as far as the labels that a person has given allow.
         teacher: How the oracle errs.
         oracle: `FILE.py:FUNC` that scores a clip instead of the environment's reward.
-        query: Rule by which pairs are chosen.
+        query: Rule by which pairs are chosen, or `FILE.py:FUNC` that scores them.
         seed: Decides the whole run.
         out: The run folder, which must not exist yet.
         preset: A preset's name or a YAML file's path.
@@ -115,11 +114,9 @@ def train(
     }
     find_spec(env_id)  # an unknown environment is named before an unknown preset
     config = load_config(env_id, overrides, preset)
-    sample = check_inputs(config)
-    if config.labels.source:
-        check_source(config, sample.inputs.shape)
+    check_start(config)
     folder = Path(out) if out is not None else default_folder(env_id, config.run.seed)
-    run = Run.create(folder, _with_absolute_paths(config))
+    run = Run.create(folder, with_absolute_paths(config))
     _train(run, None, quiet=quiet)
     return run
 
@@ -141,21 +138,12 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
         checkpoint = run.checkpoint() if list_checkpoints(run.checkpoints) else None
         if checkpoint and not run.config.run.true_reward and not run.label_file.exists():
             raise UserError(f"'{run.label_file}' is gone, so the run cannot go on")
-        sample = check_inputs(run.config)
-        if run.config.labels.source and not checkpoint:
-            check_source(run.config, sample.inputs.shape)
+        if checkpoint:
+            check_inputs(run.config)
+        else:
+            check_start(run.config)
         _train(run, checkpoint, quiet=quiet)
     return run
-
-
-def _with_absolute_paths(config: Config) -> Config:
-    """The same configuration, good from any working folder, as a later resume may need."""
-    labels = config.labels
-    if labels.oracle:
-        labels = replace(labels, oracle=str(Path(labels.oracle).absolute()))
-    if labels.source:
-        labels = replace(labels, source=str(Path(labels.source).absolute()))
-    return replace(config, labels=labels)
 
 
 def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:

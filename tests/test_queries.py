@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl.clips.clip import ClipBuffer
-from prefrl.queries.rules import RULES, Share, disagreement
+from prefrl.queries.rules import RULES, Rule, Share, disagreement
 from prefrl.queries.sampler import _spread, candidate_pairs, ensemble_sums, select_pairs
 from prefrl.queries.schedule import LabelSchedule
 from prefrl.reward.ensemble import RewardEnsemble
@@ -29,20 +29,6 @@ def fitted_ensemble() -> RewardEnsemble:
     ensemble = RewardEnsemble(3, 1, members=4, seed=1)
     ensemble.normalise_outputs(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
     return ensemble
-
-
-def test_a_split_pair_scores_above_an_agreed_one():
-    agreed, split = np.full(4, 0.9), np.array([0.9, 0.1, 0.9, 0.1])
-    low, high = disagreement(np.stack([agreed, split], axis=1), np.random.default_rng(0))
-    assert low == 0
-    assert high == pytest.approx(0.16)
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
-def test_disagreement_is_the_same_from_both_sides(members):
-    p = np.array(members)[:, None]
-    rng = np.random.default_rng(0)
-    assert disagreement(p, rng) == pytest.approx(disagreement(1 - p, rng), abs=1e-12)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -98,7 +84,7 @@ def test_a_diverse_share_passes_over_copies_of_the_most_disputed_pair():
     buffer.arrays["actions"][12:24] = buffer.arrays["actions"][right]
 
     def copies(diverse):
-        rule = (Share(1.0, disagreement, diverse=diverse),)
+        rule = Rule((Share(score=disagreement, shortlist=4 if diverse else 0),))
         rng = np.random.default_rng(2)
         chosen = select_pairs(buffer, ensemble, rule, 8, candidates=100, rng=rng)
         return int((np.minimum(chosen // 12, 2).sum(axis=1) == 1).sum())

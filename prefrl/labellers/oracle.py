@@ -12,18 +12,16 @@ The oracle answers through the store like any other labeller, in the trainer's p
 synchronously, so that a benchmark is a pure function of its seed.
 """
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from prefrl.clips.clip import Clip
 from prefrl.errors import RunFailed, UserError, nearest
 from prefrl.labels.store import LabelStore
+from prefrl.usercode import load_function
 
 Score = Callable[[Clip], np.ndarray]
 """A clip's score per step, `(T,)`."""
@@ -149,28 +147,7 @@ def load_score(spec: str, sample: Clip | None = None) -> Score:
     Raises:
         UserError: The file or function is missing, fails, or gives a wrong shape or NaN.
     """
-    file, _, name = spec.rpartition(":")
-    path = Path(file)
-    if not file or not name:
-        raise UserError(f"oracle '{spec}' must be FILE.py:FUNC")
-    if not path.is_file():
-        raise UserError(f"oracle file '{file}' does not exist")
-    module_spec = importlib.util.spec_from_file_location(f"prefrl_oracle_{path.stem}", path)
-    if module_spec is None or module_spec.loader is None:
-        raise UserError(f"oracle file '{file}' is not a Python file")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module  # dataclasses look themselves up there
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UserError(
-            f"oracle file '{file}' fails to import: {type(error).__name__}: {error}"
-        ) from None
-    functions = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-    if name not in functions:
-        hint = nearest(name, functions) if functions else "it defines no function"
-        raise UserError(f"oracle file '{file}' has no function '{name}': {hint}")
-    score: Score = getattr(module, name)
+    score: Score = load_function(spec, "oracle")
     if sample is not None:
         try:
             checked_scores(score, sample)

@@ -10,17 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from prefrl.clips.clip import ClipBuffer
-from prefrl.queries.rules import Share
+from prefrl.queries.rules import Rule, Share, checked_score
 from prefrl.reward.ensemble import RewardEnsemble
-
-SHORTLIST = 4
-"""Best-scored pairs looked at for each one that a diverse share picks."""
 
 
 def select_pairs(
     buffer: ClipBuffer,
     ensemble: RewardEnsemble,
-    rule: Sequence[Share],
+    rule: Rule,
     n: int,
     *,
     candidates: int = 10,
@@ -32,30 +29,38 @@ def select_pairs(
         buffer: The latest clips.
         ensemble: Its members' predictions are scored; before its first fit they mean nothing,
             so the choice is random.
-        rule: Shares of the batch, as in `prefrl.queries.rules.RULES`.
+        rule: How to choose, as in `prefrl.queries.rules.RULES`.
         n: Pairs wanted; `m` is smaller where too few clips are fresh.
         candidates: Candidate pairs for each pair wanted.
-        rng: Draws the candidates, their sides and random scores.
+        rng: Draws the candidates, their sides and what is in any order.
+
+    Raises:
+        RunFailed: The user's own score is not a number for each pair.
     """
-    n = min(n, len(buffer.fresh()) // 2)
+    fresh = buffer.fresh()
+    n = min(n, len(fresh) // 2)
     if n <= 0:
         return np.zeros((0, 2), int)
-    pairs = candidate_pairs(buffer.fresh(), n * candidates, rng)
+    if rule.newest < 1 and ensemble.fitted:
+        # Four clips at least for each pair, so that there is something to choose from.
+        newest = max(4 * n, math.ceil(rule.newest * len(fresh)))
+        fresh = np.sort(fresh[np.argsort(-buffer.arrays["steps"][fresh], kind="stable")][:newest])
+    pairs = candidate_pairs(fresh, n * candidates, rng)
     if not ensemble.fitted:
         return _disjoint(pairs, np.arange(len(pairs)), n, set())
     clips, places = np.unique(pairs, return_inverse=True)
     inputs = buffer.inputs(clips)
-    sums = ensemble_sums(ensemble, inputs)
     left, right = places.reshape(pairs.shape).T
-    preferences = 1 / (1 + np.exp(np.clip(sums[:, right] - sums[:, left], -50, 50)))
+    preferences = predict(ensemble_sums(ensemble, inputs), left, right)
     embeddings = embed(inputs, ensemble)[np.stack([left, right])]
 
     chosen: list[np.ndarray] = []
     used: set[int] = set()
-    for share, count in zip(rule, _split(rule, n), strict=True):
-        order = np.argsort(-share.score(preferences, rng), kind="stable")
-        if share.diverse:
-            order = _spread(order[: SHORTLIST * count], embeddings, count)
+    for share, count in zip(rule.shares, _split(rule.shares, n), strict=True):
+        scores = checked_score(share.score, preferences) if share.score else rng.random(len(pairs))
+        order = np.argsort(-scores, kind="stable")
+        if share.shortlist:
+            order = _spread(order[: share.shortlist * count], embeddings, count)
         chosen.append(_disjoint(pairs, order, count, used))
     picked = np.concatenate(chosen)
     if len(picked) < n:  # shares whose best pairs met used clips are filled up from the rest
@@ -98,6 +103,16 @@ def ensemble_sums(ensemble: RewardEnsemble, inputs: np.ndarray) -> np.ndarray:
         return torch.cat(blocks, dim=1).numpy()
 
 
+def predict(sums: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Each member's probability that the left clip is better: `(members, n_pairs)`.
+
+    Args:
+        sums: `(members, n_clips)`, from `ensemble_sums`.
+        left, right: `(n_pairs,)` places of clips in `sums`.
+    """
+    return 1 / (1 + np.exp(np.clip(sums[:, right] - sums[:, left], -50, 50)))
+
+
 def embed(inputs: np.ndarray, ensemble: RewardEnsemble) -> np.ndarray:
     """Clips as points whose distance says how alike they look: `(n, 2 * width)`.
 
@@ -111,9 +126,9 @@ def embed(inputs: np.ndarray, ensemble: RewardEnsemble) -> np.ndarray:
     return np.concatenate([scaled.mean(axis=1), scaled.std(axis=1)], axis=1)
 
 
-def _split(rule: Sequence[Share], n: int) -> list[int]:
+def _split(shares: Sequence[Share], n: int) -> list[int]:
     """How many of `n` pairs each share fills; rounding favours the first."""
-    ends = np.ceil(np.cumsum([share.of_batch for share in rule]) * n - 1e-9).astype(int)
+    ends = np.ceil(np.cumsum([share.of_batch for share in shares]) * n - 1e-9).astype(int)
     return np.diff([0, *ends]).tolist()
 
 

@@ -1,0 +1,261 @@
+"""The results folder of a suite: one row per run, curves, and what they were made with.
+
+::
+
+    OUT/suite.yaml     versions, and the configuration of each task and condition
+    OUT/results.csv    one row per run
+    OUT/curves.csv     the true return while training, in `POINTS` stretches of each run
+    OUT/aggregate.csv  one row per task and condition, and one per condition over all tasks
+    OUT/runs/          the run folders; what is in results.csv does not need them any more
+"""
+
+import csv
+import io
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from prefrl.bench.suites import Cell, Suite, difference
+from prefrl.config import config_from_tree, config_to_tree
+from prefrl.errors import UserError
+from prefrl.metrics import read_metrics
+from prefrl.run import Run, versions
+
+RANDOM_ACTIONS = "random-actions"
+"""The condition of the row that holds what a policy gets which acts at random."""
+
+POINTS = 40
+"""Stretches into which a curve is divided."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run, as `results.csv` holds it; NaN where a number is missing."""
+
+    task: str
+    condition: str
+    seed: int
+    true_return_mean: float
+    """Over the deterministic episodes after training."""
+    true_return_std: float
+    labels_answered: int = 0
+    label_accuracy: float = float("nan")
+    """Share of decided answers that name the clip with the higher true return."""
+    equal_share: float = float("nan")
+    """Share of answers that are `equal`."""
+    skip_share: float = float("nan")
+    """Share of answers that are `skip`."""
+    learned_true_correlation: float = float("nan")
+    steps: int = 0
+    steps_per_second: float = float("nan")
+    wall_seconds: float = float("nan")
+    commit: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Which run it is."""
+        return self.task, self.condition, self.seed
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The mean true return while training, over one stretch of a run."""
+
+    task: str
+    condition: str
+    seed: int
+    step: int
+    """Last step of the stretch."""
+    true_return: float
+
+
+class Results:
+    """What a suite has brought so far.
+
+    Args:
+        folder: The results folder; made if there is none.
+
+    Raises:
+        UserError: Its files cannot be read, or it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.rows = {row.key: row for row in _read(folder / "results.csv", Row)}
+            self._curves = _read(folder / "curves.csv", CurvePoint)
+        except OSError as error:
+            raise UserError(f"cannot use the results folder '{folder}': {error.strerror}") from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"the results folder '{folder}' is damaged: {error}") from None
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the run folders."""
+        return self.folder / "runs"
+
+    @property
+    def curves(self) -> Sequence[CurvePoint]:
+        """All curves, point by point."""
+        return self._curves
+
+    def claim(self, suite: Suite) -> None:
+        """Note what the suite is to be run with, unless other results lie there already.
+
+        Raises:
+            UserError: They were made with other versions or another configuration.
+        """
+        path = self.folder / "suite.yaml"
+        try:
+            known = yaml.safe_load(path.read_text()) if path.exists() else {}
+            known_configs = dict(known.get("configurations", {}))
+            known_versions = dict(known.get("versions", {}))
+        except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
+            raise UserError(f"'{path}' cannot be read: give another --out") from None
+        now = versions()
+        configs = {
+            task: {name: config_to_tree(suite.config(task, name)) for name in suite.conditions}
+            for task in suite.tasks
+        }
+        for package, version in known_versions.items():
+            if now.get(package) != version:
+                raise UserError(
+                    f"'{self.folder}' holds results of {package} {version}, this is {package} "
+                    f"{now.get(package, '(absent)')}: give another --out"
+                )
+        for task, by_name in configs.items():
+            for name, tree in by_name.items():
+                if old := known_configs.get(task, {}).get(name):
+                    self._compare(f"{task} under '{name}'", old, tree)
+        for task, by_name in configs.items():
+            known_configs[task] = {**known_configs.get(task, {}), **by_name}
+        text = yaml.safe_dump(
+            {"suite": suite.name, "versions": now, "configurations": known_configs},
+            sort_keys=False,
+        )
+        _replace(path, text)
+
+    def _compare(self, what: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        """Refuse a configuration that is not the one of the results.
+
+        Raises:
+            UserError: Names the first key that differs.
+        """
+        try:
+            found = config_from_tree(old)  # a key that is new since then has its default
+        except UserError as error:
+            raise UserError(f"'{self.folder}' is of another prefrl: {error}") from None
+        if differs := difference(found, config_from_tree(new)):
+            raise UserError(
+                f"'{self.folder}' holds results of {what} with {differs}: give another --out"
+            )
+
+    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
+        """The cells that have no row yet."""
+        return [c for c in cells if c.key not in self.rows]
+
+    def add(self, cell: Cell, run: Run) -> Row:
+        """Write down a finished run."""
+        result: dict[str, Any] = {
+            key: float("nan") if value is None else value
+            for key, value in run.record["result"].items()
+        }
+        row = Row(
+            *cell.key,
+            true_return_mean=result["true_return_mean"],
+            true_return_std=result["true_return_std"],
+            labels_answered=result["labels_answered"],
+            **answer_shares(run),
+            learned_true_correlation=result["learned_true_correlation"],
+            steps=result["steps"],
+            steps_per_second=result["steps_per_second"],
+            wall_seconds=result["wall_seconds"],
+            commit=(run.record["commit"] or "")[:10],
+        )
+        self._curves = [p for p in self._curves if (p.task, p.condition, p.seed) != cell.key]
+        self._curves += [CurvePoint(*cell.key, step, value) for step, value in curve(run)]
+        self.put(row)
+        return row
+
+    def put(self, row: Row) -> None:
+        """Write down a row."""
+        self.rows[row.key] = row
+        self._curves.sort(key=lambda p: (p.task, p.condition, p.seed, p.step))
+        write_table(self.folder / "curves.csv", [asdict(point) for point in self._curves])
+        ordered = [self.rows[key] for key in sorted(self.rows)]
+        write_table(self.folder / "results.csv", [asdict(row) for row in ordered])
+
+
+def answer_shares(run: Run) -> dict[str, Any]:
+    """How a run's labeller answered: accuracy, and the shares of equal and skip."""
+    if run.config.run.true_reward or not run.label_file.exists():
+        return {}
+    store = run.labels
+    try:
+        labels = store.labels()
+        right = []
+        for label in labels:
+            if label.answer in ("left", "right"):
+                clips = (store.clip(label.query.left_clip), store.clip(label.query.right_clip))
+                returns = [float(clip.true_rewards.sum()) for clip in clips]
+                right.append((returns[0] > returns[1]) == (label.answer == "left"))
+    finally:
+        store.close()
+    answers = [label.answer for label in labels]
+    return {
+        "label_accuracy": float(np.mean(right)) if right else float("nan"),
+        "equal_share": answers.count("equal") / len(answers),
+        "skip_share": answers.count("skip") / len(answers),
+    }
+
+
+def curve(run: Run) -> list[tuple[int, float]]:
+    """A run's true return while training, by the last step of each of `POINTS` stretches."""
+    found: dict[int, list[float]] = {}
+    stretch = run.config.run.steps / POINTS
+    for row in read_metrics(run.path / "metrics.csv"):
+        if (value := row["rollout/true_return"]) == value:
+            place = min(POINTS, int(np.ceil(row["time/step"] / stretch)))
+            found.setdefault(place, []).append(value)
+    return [(round(p * stretch), float(np.mean(v))) for p, v in sorted(found.items())]
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of like keys as CSV, floats to six figures, NaN as an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
+    _replace(path, text.getvalue())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.6g}"
+    return str(value)
+
+
+def _read(path: Path, kind: type) -> list[Any]:
+    """Rows of that dataclass from the CSV at `path`; none if there is no file."""
+    if not path.exists():
+        return []
+    types = typing.get_type_hints(kind)
+
+    def value(key: str, text: str) -> Any:
+        return float("nan") if types[key] is float and not text else types[key](text)
+
+    with path.open(newline="") as file:
+        return [kind(**{k: value(k, v) for k, v in row.items()}) for row in csv.DictReader(file)]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write so that the file is the old or the new one, never half of it."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)

@@ -1,0 +1,128 @@
+"""Runs the cells of a suite, each in a process of its own with one thread.
+
+A run folder is made by this process and trained by `prefrl resume`, which starts what has not
+begun and goes on with what was stopped. So a suite may end at any moment, in any way.
+"""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefrl.bench.suites import Cell, difference
+from prefrl.config import with_absolute_paths
+from prefrl.errors import Interrupted, UserError
+from prefrl.keeper import watch_interrupts
+from prefrl.lock import is_held
+from prefrl.run import Run
+
+LOG = "log.txt"
+"""In a run folder: what its process printed."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What has happened to a cell: it began, has its result, or ended without one."""
+
+    cell: Cell
+    folder: Path
+    run: Run | None = None
+    """With its result, when it has one."""
+    failure: str = ""
+    """Why there is none, when it ended without."""
+
+
+def run_cells(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[News | None]:
+    """Train each cell to its end in its own folder in `folder`, `jobs` at a time.
+
+    A cell that fails does not stop the others.
+
+    Args:
+        cells: What to train; those that are finished are only reported.
+        folder: Where the run folders are; each is named as `Cell.folder` says.
+        jobs: Processes at a time.
+
+    Yields:
+        What has happened, and None about once a second when nothing has.
+
+    Raises:
+        UserError: A run folder is there already and is of another configuration.
+        Interrupted: The user stopped it; what was under way has a checkpoint.
+    """
+    for cell in cells:
+        path = folder / cell.folder
+        if (path / "run.json").exists():
+            wanted = with_absolute_paths(cell.config)
+            if differs := difference(Run(path).config, wanted):
+                raise UserError(f"'{path}' was trained with {differs}: give another --out")
+    happened: queue.Queue[News] = queue.Queue()
+    stop = threading.Event()
+
+    def work(cell: Cell) -> None:
+        path = folder / cell.folder
+        if stop.is_set():
+            return
+        happened.put(News(cell, path))
+        try:
+            run = train_cell(cell, path, stop)
+        except Exception as error:  # whatever it is, the other cells go on
+            happened.put(News(cell, path, failure=" ".join(str(error).split())))
+        else:
+            if run:
+                happened.put(News(cell, path, run))
+
+    with watch_interrupts() as interrupts, ThreadPoolExecutor(jobs) as pool:
+        try:
+            waiting = [pool.submit(work, cell) for cell in cells]
+            while not (all(future.done() for future in waiting) and happened.empty()):
+                try:
+                    yield happened.get(timeout=1.0)
+                except queue.Empty:
+                    yield None
+                if interrupts:
+                    stop.set()
+        finally:
+            stop.set()
+    if interrupts:
+        raise Interrupted(
+            "interrupted; what was under way has a checkpoint, and the same command goes on"
+        )
+
+
+def train_cell(cell: Cell, path: Path, stop: threading.Event) -> Run | None:
+    """Train one cell to its end, in a process of its own; None if `stop` came first.
+
+    Raises:
+        RuntimeError: It ended without a result; with the last line that it printed.
+    """
+    run = Run(path) if (path / "run.json").exists() else Run.create(path, cell.config)
+    while is_held(run.training_lock):  # left over from a suite that was killed: it ends by itself
+        if stop.wait(1.0):
+            return None
+        run = Run(path)
+    if run.record["result"] is None:
+        command = [sys.executable, "-m", "prefrl.cli", "resume", str(path), "--quiet"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with (path / LOG).open("a") as log:
+            # In a session of its own, so that Ctrl-C at the terminal reaches this process alone.
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+            while process.poll() is None:
+                if stop.wait(0.2):
+                    process.send_signal(signal.SIGINT)
+                    process.wait()
+        if process.returncode == 130 and stop.is_set():
+            return None
+        if process.returncode:
+            lines = (path / LOG).read_text().strip().splitlines()
+            how = f"signal {-process.returncode}" if process.returncode < 0 else "no word"
+            raise RuntimeError(lines[-1] if lines and process.returncode > 0 else how)
+        run = Run(path)
+    return run

@@ -1,0 +1,198 @@
+"""Suites: tables of runs, task by condition by seed, written in YAML.
+
+::
+
+    about: Does asking about the most disputed pairs help?
+    seeds: 5
+    reference: true-reward            # the condition that counts as 1 ...
+    baseline: random                  # ... and the one that others are compared with
+    tasks:
+      HalfCheetah-v5: {run: {steps: 300000}}
+      Swimmer-v5: {run: {steps: 300000}, seeds: 3}
+    conditions:
+      true-reward: {run: {true_reward: true}}
+      random: {query: {rule: random}}
+      hybrid: {query: {rule: hybrid}}
+
+Tasks and conditions hold sections and keys of `prefrl.config`, on top of the task's preset; where
+both hold a key, the condition's value counts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prefrl.config import Config, config_to_tree, load_config
+from prefrl.environment import find_spec
+from prefrl.errors import UserError, nearest
+
+SUITES = Path(__file__).parent.parent / "suites"
+
+KEYS = ("about", "seeds", "reference", "baseline", "tasks", "conditions")
+
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Values by section and key of the configuration."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a suite."""
+
+    task: str
+    """Gymnasium id."""
+    condition: str
+    seed: int
+    config: Config
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Which run it is."""
+        return self.task, self.condition, self.seed
+
+    @property
+    def folder(self) -> str:
+        """Name of its run folder."""
+        return f"{self.task.replace('/', '-')}-{self.condition}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to run, and what to compare it with."""
+
+    name: str
+    about: str
+    """One sentence: what the suite is to show."""
+    seeds: Mapping[str, int]
+    """How many, by task."""
+    tasks: Mapping[str, Overrides]
+    conditions: Mapping[str, Overrides]
+    reference: str = ""
+    """The condition whose mean return counts as 1; returns are not normalised without one."""
+    baseline: str = ""
+    """The condition over which others are to be an improvement; none are compared without one."""
+
+    def cells(self, seeds: int | None = None) -> list[Cell]:
+        """All runs, seed by seed, so that a suite that is stopped has some of everything.
+
+        Args:
+            seeds: How many for each task; None: as the suite says.
+
+        Raises:
+            UserError: A configuration cannot work.
+        """
+        counts = {task: self.seeds[task] if seeds is None else seeds for task in self.tasks}
+        return [
+            Cell(task, name, seed, self.config(task, name, seed))
+            for seed in range(max(counts.values()))
+            for task in self.tasks
+            for name in self.conditions
+            if seed < counts[task]
+        ]
+
+    def config(self, task: str, condition: str, seed: int = 0) -> Config:
+        """The configuration of one run.
+
+        Raises:
+            UserError: It cannot work.
+        """
+        merged: dict[str, dict[str, Any]] = {}
+        for overrides in (self.tasks[task], self.conditions[condition]):
+            for section, values in overrides.items():
+                merged.setdefault(section, {}).update(values)
+        merged.setdefault("run", {})["seed"] = seed
+        try:
+            return load_config(task, merged)
+        except UserError as error:
+            raise UserError(f"suite '{self.name}', {task} under '{condition}': {error}") from None
+
+
+def difference(found: Config, wanted: Config) -> str:
+    """The first key in which two configurations differ, and both values; empty if there is none."""
+    have, want = config_to_tree(found), config_to_tree(wanted)
+    for section, values in want.items():
+        for key, value in values.items():
+            if have[section][key] != value:
+                return f"{section}.{key} {have[section][key]!r}, not {value!r}"
+    return ""
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of that name, or in that YAML file.
+
+    Raises:
+        UserError: There is none, or it names an unknown key, task or condition.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"suite file '{name}' does not exist")
+    else:
+        path = SUITES / f"{name}.yaml"
+        if not path.is_file():
+            known = [p.stem for p in SUITES.glob("*.yaml")]
+            raise UserError(f"unknown suite '{name}': {nearest(name, known)}")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read suite '{path}': {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return suite_from_tree(path.stem, tree)
+
+
+def suite_from_tree(name: str, tree: Any) -> Suite:
+    """Check what a suite's YAML holds, and make the suite.
+
+    Raises:
+        UserError: An unknown key, task or condition (the nearest is named), or a wrong value.
+    """
+    tree = _mapping(tree, f"suite '{name}'")
+    for key in tree:
+        if key not in KEYS:
+            raise UserError(
+                f"suite '{name}' has an unknown key '{key}': {nearest(key, list(KEYS))}"
+            )
+    parts: dict[str, dict[str, dict[str, Any]]] = {}
+    for part in ("tasks", "conditions"):
+        entries = _mapping(tree.get(part), f"'{part}' of suite '{name}'")
+        if not entries:
+            raise UserError(f"suite '{name}' has no {part}")
+        parts[part] = {
+            key: _mapping(value or {}, f"'{key}' in '{part}' of suite '{name}'")
+            for key, value in entries.items()
+        }
+    for task in parts["tasks"]:
+        try:
+            find_spec(task)
+        except UserError as error:
+            raise UserError(f"suite '{name}': {error}") from None
+    default = tree.get("seeds", 5)
+    seeds = {task: values.pop("seeds", default) for task, values in parts["tasks"].items()}
+    for task, count in seeds.items():
+        if not isinstance(count, int) or count < 1:
+            raise UserError(f"suite '{name}': seeds of {task} must be at least 1, got {count!r}")
+    for where in ("tasks", "conditions"):
+        for key, values in parts[where].items():
+            for section, inner in values.items():
+                _mapping(inner, f"section '{section}' of '{key}' of suite '{name}'")
+    named = {key: str(tree.get(key, "")) for key in ("reference", "baseline")}
+    for key, value in named.items():
+        if value and value not in parts["conditions"]:
+            hint = nearest(value, list(parts["conditions"]))
+            raise UserError(f"suite '{name}': {key} '{value}' is none of its conditions: {hint}")
+    suite = Suite(
+        name, str(tree.get("about", "")), seeds, parts["tasks"], parts["conditions"], **named
+    )
+    for task in suite.tasks:
+        for condition in suite.conditions:
+            suite.config(task, condition)
+    return suite
+
+
+def _mapping(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"{what} must hold names, each with its values, got {value!r}")
+    return dict(value)

@@ -1,0 +1,43 @@
+"""The user's own functions, named on the command line as `FILE.py:FUNC`."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from prefrl.errors import UserError, nearest
+
+
+def load_function(spec: str, purpose: str) -> Callable:
+    """The function that `FILE.py:FUNC` names.
+
+    Args:
+        spec: A Python file and a function in it.
+        purpose: What the function is for, to name in errors, such as `oracle`.
+
+    Raises:
+        UserError: The file or function is missing, or the file fails to import.
+    """
+    file, _, name = spec.rpartition(":")
+    path = Path(file)
+    if not file or not name:
+        raise UserError(f"{purpose} '{spec}' must be FILE.py:FUNC")
+    if not path.is_file():
+        raise UserError(f"{purpose} file '{file}' does not exist")
+    module_name = f"prefrl_{purpose.replace(' ', '_')}_{path.stem}"
+    module_spec = importlib.util.spec_from_file_location(module_name, path)
+    if module_spec is None or module_spec.loader is None:
+        raise UserError(f"{purpose} file '{file}' is not a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = module  # dataclasses look themselves up there
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{purpose} file '{file}' fails to import: {type(error).__name__}: {error}"
+        ) from None
+    functions = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+    if name not in functions:
+        hint = nearest(name, functions) if functions else "it defines no function"
+        raise UserError(f"{purpose} file '{file}' has no function '{name}': {hint}")
+    return getattr(module, name)
