@@ -10,7 +10,8 @@ from prefrl.config import Config, check_room
 from prefrl.environment import FRAME_SIZE, find_spec, make_drawable
 from prefrl.errors import UserError
 from prefrl.labellers.display import check_display
-from prefrl.labellers.oracle import load_score, teacher
+from prefrl.labellers.oracle import load_score
+from prefrl.labellers.teachers import teacher
 from prefrl.labels.store import LabelStore
 from prefrl.queries.rules import find_rule
 

@@ -101,7 +101,7 @@ class LabelConfig:
     probes: float = 0.1
     """Share of a person's pairs that repeat an earlier one, sides swapped, beside the budget."""
     teacher: str = "oracle"
-    """Preset of the scripted teacher, a name in `prefrl.labellers.oracle.TEACHERS`."""
+    """Preset of the scripted teacher, a name in `prefrl.labellers.teachers.TEACHERS`."""
     oracle: str = ""
     """`FILE.py:FUNC` that scores a clip instead of the environment's reward."""
     source: str = ""
@@ -132,6 +132,8 @@ class RewardConfig:
     """Gradient steps of each later, warm-started fit."""
     error_rate: float = 0.1
     """Share of answers taken to be uniformly random (Christiano et al. 2017, section 2.2.3)."""
+    learn_equal: bool = True
+    """Whether `equal` is trained on, as a preference of ½; if not, it is left out like a skip."""
     reference_steps: int = 4096
     """Latest steps on which each member's output is brought to mean 0 and sd 1."""
 

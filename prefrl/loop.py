@@ -49,6 +49,7 @@ class PreferenceLoop(BaseCallback):
         fitter: Fits the ensemble.
         first_fit_steps, refit_steps: Gradient steps of the first fit and of later ones.
         reference_steps: Latest steps on which the ensemble's outputs are normalised.
+        learn_equal: Whether `equal` is trained on, as a preference of ½.
         seed: Decides the bootstrap.
         rng: Draws candidates and orders.
         stopwatch: Counts the time of each stage.
@@ -70,6 +71,7 @@ class PreferenceLoop(BaseCallback):
         first_fit_steps: int = 200,
         refit_steps: int = 40,
         reference_steps: int = 4096,
+        learn_equal: bool = True,
         seed: int = 0,
         rng: np.random.Generator | None = None,
         stopwatch: Stopwatch | None = None,
@@ -90,7 +92,9 @@ class PreferenceLoop(BaseCallback):
         self._fitter = fitter or RewardFitter(ensemble)
         self._fit_steps = (first_fit_steps, refit_steps)
         self._reference_steps = reference_steps
-        self._data = LabelledClips(store, members=ensemble.members, seed=seed)
+        self._data = LabelledClips(
+            store, members=ensemble.members, seed=seed, learn_equal=learn_equal
+        )
         self._new_labels = 0
         self._latest_answer = 0
         self._previous_step = 0

@@ -20,8 +20,9 @@ from prefrl.environment import find_spec
 from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
 from prefrl.keeper import RunKeeper, watch_interrupts
-from prefrl.labellers.oracle import Oracle, load_score, teacher, true_reward
+from prefrl.labellers.oracle import Oracle, load_score, true_reward
 from prefrl.labellers.person import Person
+from prefrl.labellers.teachers import teacher
 from prefrl.labelling import WindowProcess
 from prefrl.labels.store import LabelStore
 from prefrl.lock import hold, is_held
@@ -272,6 +273,7 @@ class _Training:
             first_fit_steps=config.reward.first_fit_steps,
             refit_steps=config.reward.refit_steps,
             reference_steps=config.reward.reference_steps,
+            learn_equal=config.reward.learn_equal,
             seed=self._stack.seeds["bootstrap"],
             rng=self._stack.generators["queries"],
             stopwatch=self._stopwatch,

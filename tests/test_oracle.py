@@ -2,32 +2,51 @@ import numpy as np
 import pytest
 
 from prefrl.errors import RunFailed, UserError
-from prefrl.labellers.oracle import Oracle, Teacher, load_score, teacher
+from prefrl.labellers.oracle import Oracle, load_score
+from prefrl.labellers.teachers import Teacher
 from prefrl.labels.store import LabelStore
 
 
-def compare(oracle, left, right, seed=0):
-    return oracle.compare(left, right, np.random.default_rng(seed))
+@pytest.fixture
+def answers(tmp_path, make_clip):
+    """Asks about pairs of clips with those values at step 1, and gives an oracle's answers."""
+    store = LabelStore(tmp_path / "asked.db")
+
+    def ask(oracle, *pairs):
+        for left, right in pairs:
+            store.ask(make_clip(left), make_clip(right, seed=1), step=1, rule="random")
+        oracle(store, 1)
+        return [label.answer for label in store.labels()]
+
+    yield ask
+    store.close()
 
 
-def test_prefers_the_higher_true_return(make_clip):
-    oracle = Oracle()
-    assert compare(oracle, make_clip(2.0), make_clip(1.0)) == "left"
-    assert compare(oracle, make_clip(1.0), make_clip(2.0)) == "right"
-    assert compare(oracle, make_clip(1.0), make_clip(1.0, seed=1)) == "equal"
+def test_prefers_the_higher_true_return(answers):
+    assert answers(Oracle(), (2.0, 1.0), (1.0, 2.0), (3.0, 3.0)) == ["left", "right", "equal"]
 
 
-def test_own_score_replaces_the_true_return(make_clip):
-    oracle = Oracle(lambda clip: -clip.true_rewards)
-    assert compare(oracle, make_clip(2.0), make_clip(1.0)) == "right"
+def test_own_score_replaces_the_true_return(answers):
+    assert answers(Oracle(lambda clip: -clip.true_rewards), (2.0, 1.0)) == ["right"]
 
 
-def test_mistakes_come_at_their_rate(make_clip):
-    oracle = Oracle(teacher=Teacher(mistake=0.1))
-    left, right = make_clip(2.0), make_clip(1.0)
-    wrong = sum(compare(oracle, left, right, seed) == "right" for seed in range(2000))
-    # 200 expected, standard deviation 13.4.
-    assert 150 < wrong < 250
+def test_thresholds_follow_the_latest_clips(make_clip, tmp_path):
+    """Clips of 5 steps; the mean over the latest 100 grows from 8 to 800."""
+    store = LabelStore(tmp_path / "labels.db")
+    oracle = Oracle(teacher=Teacher(equal=0.5))
+    store.ask(make_clip(1.0), make_clip(2.2), step=1, rule="random")
+    oracle(store, 1)
+    for i in range(49):
+        store.ask(make_clip(160.0, seed=i), make_clip(161.0, seed=i), step=2, rule="random")
+    store.ask(make_clip(10.0), make_clip(30.0), step=2, rule="random")
+    oracle(store, 2)
+    # 6 apart is more than half of (5 + 11) / 2; 100 apart is less than half of 788.
+    assert [label.answer for label in store.labels()][::50] == ["right", "equal"]
+    again = Oracle(teacher=Teacher(equal=0.5))  # after a resume: one that has seen nothing yet
+    store.ask(make_clip(10.0, seed=7), make_clip(30.0, seed=7), step=3, rule="random")
+    again(store, 3)
+    assert store.labels()[-1].answer == "equal"
+    store.close()
 
 
 def test_mistakes_belong_to_the_query(make_clip, tmp_path):
@@ -85,11 +104,11 @@ def test_answers_only_what_was_asked_by_now(make_clip, tmp_path):
     store.close()
 
 
-def test_score_must_be_finite_and_one_a_step(make_clip):
+def test_score_must_be_finite_and_one_a_step(answers):
     with pytest.raises(RunFailed, match=r"shape \(5,\)"):
-        compare(Oracle(lambda clip: 1.0), make_clip(), make_clip())
+        answers(Oracle(lambda clip: 1.0), (1.0, 2.0))
     with pytest.raises(RunFailed, match="not finite"):
-        compare(Oracle(lambda clip: clip.true_rewards * np.nan), make_clip(), make_clip())
+        answers(Oracle(lambda clip: clip.true_rewards * np.nan), (3.0, 4.0))
 
 
 @pytest.mark.parametrize(
@@ -118,8 +137,3 @@ def test_good_oracle_file(tmp_path, make_clip):
     (tmp_path / "oracle.py").write_text("def fast(clip):\n    return clip.infos['speed']\n")
     clip = make_clip()
     np.testing.assert_array_equal(load_score("oracle.py:fast", clip)(clip), clip.infos["speed"])
-
-
-def test_unknown_teacher():
-    with pytest.raises(UserError, match="did you mean 'mistake'"):
-        teacher("mistakes")

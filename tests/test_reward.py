@@ -151,6 +151,13 @@ def test_skip_is_not_trained_on_and_equal_is_a_half(store, make_clip):
     assert data.preferences.tolist() == [1.0, 0.5, 0.0]
 
 
+def test_equal_may_be_left_out(store, make_clip):
+    add_labels(store, make_clip, ["left", "skip", "equal", "right"])
+    data = LabelledClips(store, members=3, seed=0, learn_equal=False)
+    assert data.update(10**9) == 2
+    assert data.preferences.tolist() == [1.0, 0.0]
+
+
 def test_changed_and_withdrawn_answers(store, make_clip):
     first, second = add_labels(store, make_clip, ["left", "left"])
     data = LabelledClips(store, members=3, seed=0)

@@ -2,12 +2,15 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefrl.bench.board import Board
-from prefrl.bench.results import RANDOM_ACTIONS, Results, Row
+from prefrl.bench.plots import Anchor, draw, read_anchors
+from prefrl.bench.results import RANDOM_ACTIONS, Results, Row, write_table
 from prefrl.bench.runner import run_cells
 from prefrl.bench.suites import Suite, load_suite
+from prefrl.bench.summary import Summary, summarise
 from prefrl.checks import check_start
 from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import random_returns
@@ -22,6 +25,7 @@ def bench(
     seeds: int | None = None,
     jobs: int | None = None,
     out: str | Path | None = None,
+    anchors: str | Path | None = None,
     quiet: bool = False,
 ) -> Path:
     """Run what is missing of a suite, write its tables and draw its pictures.
@@ -32,6 +36,8 @@ def bench(
         jobs: Processes at a time, one thread each; None: one for each core.
         out: The results folder; None: `runs/bench/SUITE`. Finished runs in it are reused, those
             that were stopped go on.
+        anchors: A CSV of published figures, such as `benchmarks/anchors.csv`, to be drawn where
+            task, labels and steps agree.
         quiet: Print nothing while it runs.
 
     Returns:
@@ -47,6 +53,7 @@ def bench(
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs must be at least 1, got {jobs}")
     found = load_suite(suite)
+    published = read_anchors(Path(anchors)) if anchors is not None else []
     cells = found.cells(seeds)
     results = Results(Path(out) if out is not None else Path("runs") / "bench" / found.name)
     with hold(results.folder / ".bench") as alone:
@@ -70,6 +77,7 @@ def bench(
                     board.finished(results.add(news.cell, news.run))
                 else:
                     board.started(news.cell, news.folder)
+        conclude(found, results, published)
     if board.failures:
         (task, condition, seed), sentence = next(iter(board.failures.items()))
         raise RunFailed(
@@ -77,6 +85,26 @@ def bench(
             f"with '{sentence}'; the same command tries them again"
         )
     return results.folder
+
+
+def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> list[Summary]:
+    """Write the aggregate of what there is of a suite, and draw its pictures."""
+    order = list(suite.tasks), [*suite.conditions, RANDOM_ACTIONS]
+    rows = [r for r in results.rows.values() if r.task in order[0] and r.condition in order[1]]
+    rows.sort(key=lambda r: (order[0].index(r.task), order[1].index(r.condition), r.seed))
+    summaries = summarise(rows, reference=suite.reference, baseline=suite.baseline)
+    write_table(results.folder / "aggregate.csv", [summary.cells() for summary in summaries])
+    draw(
+        results.folder,
+        rows,
+        results.curves,
+        summaries,
+        title=suite.about,
+        reference=suite.reference,
+        baseline=suite.baseline,
+        anchors=anchors,
+    )
+    return summaries
 
 
 def _measure_random_actions(suite: Suite, results: Results) -> None:

@@ -1,4 +1,4 @@
-"""The scripted teacher: compares two clips by a score, with a rate of mistakes.
+"""The scripted oracle: compares two clips by a score, and errs as its teacher does.
 
 The score of a clip is its true return, or what a user's own function makes of the clip::
 
@@ -13,29 +13,22 @@ synchronously, so that a benchmark is a pure function of its seed.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from prefrl.clips.clip import Clip
-from prefrl.errors import RunFailed, UserError, nearest
-from prefrl.labels.store import LabelStore
+from prefrl.errors import RunFailed, UserError
+from prefrl.labellers.teachers import ANSWERS, DRAWS, TEACHERS, Teacher
+from prefrl.labels.store import LabelStore, Query
 from prefrl.usercode import load_function
 
 Score = Callable[[Clip], np.ndarray]
 """A clip's score per step, `(T,)`."""
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """How a scripted teacher errs; the names are those of B-Pref (Lee et al. 2021)."""
-
-    mistake: float = 0.0
-    """Probability that a decided answer is flipped."""
-
-
-TEACHERS = {"oracle": Teacher(), "mistake": Teacher(mistake=0.1)}
+RECENT = 100
+"""Clips asked about last, whose returns a teacher goes by."""
 
 
 def true_reward(clip: Clip) -> np.ndarray:
@@ -49,8 +42,8 @@ class Oracle:
     Args:
         score: A clip's score per step.
         teacher: How it errs.
-        seed: Decides the mistakes, each by its query's id alone, so that a resumed run meets
-            the same ones.
+        seed: Decides the errors, each by its query's id alone, so that a resumed run meets the
+            same ones.
     """
 
     def __init__(
@@ -63,6 +56,7 @@ class Oracle:
         self._score = score
         self._teacher = teacher
         self._seed = seed
+        self._returns: dict[int, float] = {}  # by clip
 
     def __call__(self, store: LabelStore, step: int) -> None:
         """Answer what was asked by the agent's step `step` and is pending in `store`.
@@ -72,16 +66,15 @@ class Oracle:
             RunFailed: The score is not a finite number for each step.
         """
         queries = store.pending(step)
-        answers = []
+        if not queries:
+            return
         first = not store.count_answered()
+        start = time.perf_counter()
+        answers = self._answer(store, queries)
+        seconds = (time.perf_counter() - start) / len(queries)
         with store.transaction():
-            for query in queries:
-                start = time.perf_counter()
-                left, right = store.clip(query.left_clip), store.clip(query.right_clip)
-                answer = self.compare(left, right, np.random.default_rng([self._seed, query.id]))
-                seconds = time.perf_counter() - start
+            for query, answer in zip(queries, answers, strict=True):
                 store.answer(query.id, answer, labeller="oracle", seconds=seconds, step=step)
-                answers.append(answer)
         if first and set(answers) == {"equal"}:
             name = getattr(self._score, "__name__", "the score")
             raise UserError(
@@ -89,21 +82,34 @@ class Oracle:
                 f"learn from and no more is asked: the oracle's '{name}' tells no clips apart"
             )
 
-    def compare(self, left: Clip, right: Clip, rng: np.random.Generator) -> str:
-        """`left`, `right` or `equal`: the clip with the higher sum of scores.
+    def _answer(self, store: LabelStore, queries: Sequence[Query]) -> list[str]:
+        """`left`, `right`, `equal` or `skip` for each query."""
+        left, right = (
+            np.stack([self._scores(store, clip) for clip in clips])
+            for clips in zip(*((q.left_clip, q.right_clip) for q in queries), strict=True)
+        )
+        draws = np.stack([np.random.default_rng([self._seed, q.id]).random(DRAWS) for q in queries])
+        mean = deviation = 0.0
+        if self._teacher.relative:
+            mean, deviation = self._recent(store, max(query.step for query in queries))
+        places = self._teacher.answer(left, right, draws, mean=mean, deviation=deviation)
+        return [str(answer) for answer in ANSWERS[places]]
 
-        Args:
-            left, right: The clips.
-            rng: Draws whether this answer is a mistake.
+    def _scores(self, store: LabelStore, clip: int) -> np.ndarray:
+        """`(T,)` scores of the clip with that id."""
+        scores = checked_scores(self._score, store.clip(clip))
+        self._returns[clip] = float(scores.sum())
+        return scores
 
-        Raises:
-            RunFailed: The score is not a finite number for each step.
-        """
-        returns = [float(np.sum(checked_scores(self._score, clip))) for clip in (left, right)]
-        flip = rng.random() < self._teacher.mistake
-        if returns[0] == returns[1]:
-            return "equal"
-        return "left" if (returns[0] > returns[1]) != flip else "right"
+    def _recent(self, store: LabelStore, step: int) -> tuple[float, float]:
+        """Mean and standard deviation of the returns of the clips asked about last by `step`."""
+        queries = store.latest_queries(step, RECENT // 2)
+        clips = [clip for query in queries for clip in (query.left_clip, query.right_clip)]
+        for clip in clips:
+            if clip not in self._returns:  # asked about before the run was resumed
+                self._scores(store, clip)
+        returns = [self._returns[clip] for clip in clips]
+        return float(np.mean(returns)), float(np.std(returns))
 
 
 def checked_scores(score: Score, clip: Clip) -> np.ndarray:
@@ -124,17 +130,6 @@ def checked_scores(score: Score, clip: Clip) -> np.ndarray:
     if not np.isfinite(values).all():
         raise RunFailed(f"the oracle's score is not finite: {values[~np.isfinite(values)][0]}")
     return values
-
-
-def teacher(name: str) -> Teacher:
-    """The preset of that name.
-
-    Raises:
-        UserError: There is none.
-    """
-    if name not in TEACHERS:
-        raise UserError(f"unknown teacher '{name}': {nearest(name, list(TEACHERS))}")
-    return TEACHERS[name]
 
 
 def load_score(spec: str, sample: Clip | None = None) -> Score:

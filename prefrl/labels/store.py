@@ -257,6 +257,15 @@ class LabelStore:
         )
         return [Query(*row) for row in rows]
 
+    def latest_queries(self, until_step: int, n: int) -> list[Query]:
+        """The last `n` queries asked by that step of the agent, answered or not; no probes."""
+        rows = self.db.execute(
+            f"SELECT {QUERY_COLUMNS} FROM queries q WHERE repeats IS NULL AND step <= ? "
+            "ORDER BY id DESC LIMIT ?",
+            (until_step, n),
+        )
+        return [Query(*row) for row in rows]
+
     def labels(self, until_step: int | None = None, *, probes: bool = False) -> list[Label]:
         """Standing answers in the order of their queries.
 

@@ -18,10 +18,14 @@ class LabelledClips:
         store: Where labels and their clips come from.
         members: Members of the ensemble.
         seed: Decides the bootstrap weights.
+        learn_equal: Whether `equal` is trained on, as a preference of ½, or left out like a skip.
     """
 
-    def __init__(self, store: LabelStore, *, members: int, seed: int) -> None:
+    def __init__(
+        self, store: LabelStore, *, members: int, seed: int, learn_equal: bool = True
+    ) -> None:
         self._store = store
+        self._left_out = {"skip"} if learn_equal else {"skip", "equal"}
         self._members = members
         self._seed = seed
         self._rows: dict[int, int] = {}
@@ -56,7 +60,9 @@ class LabelledClips:
         An answer that was changed counts as it stands now; one that was withdrawn weighs
         nothing; a skip is not trained on.
         """
-        labels = [label for label in self._store.labels(until_step) if label.preference is not None]
+        labels = [
+            label for label in self._store.labels(until_step) if label.answer not in self._left_out
+        ]
         new = [label for label in labels if label.query.id not in self._rows]
         for label in new:
             self._append(label)

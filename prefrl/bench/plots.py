@@ -1,0 +1,321 @@
+"""The pictures of a suite, as svg and png, in colours that colour-blind people tell apart."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prefrl.bench.results import RANDOM_ACTIONS, CurvePoint, Row
+from prefrl.bench.stats import interval, mean, profile
+from prefrl.bench.summary import ALL, Summary, normalise, returns_of
+from prefrl.errors import UserError
+
+# Okabe and Ito's colours, but for their yellow, which is too light for a line on white.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777"]
+STYLES = ["-", "--"]
+MARKERS = "os^Dv<>P*X"
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A published figure to stand beside."""
+
+    task: str
+    method: str
+    labels: int
+    steps: int
+    """0: not said."""
+    mean: float
+    deviation: float
+    source: str
+
+
+def read_anchors(path: Path) -> list[Anchor]:
+    """The published figures in a CSV such as `benchmarks/anchors.csv`; rows without one left out.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        with path.open(newline="") as file:
+            return [
+                Anchor(
+                    row["task"],
+                    row["method"],
+                    int(row["labels"] or 0),
+                    int(row["env_steps"] or 0),
+                    float(row["return_mean"]),
+                    float(row["return_std"] or "nan"),
+                    row["source"],
+                )
+                for row in csv.DictReader(file)
+                if row["return_mean"]
+            ]
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"cannot read published figures from '{path}': {error}") from None
+
+
+def draw(
+    folder: Path,
+    rows: Sequence[Row],
+    curves: Sequence[CurvePoint],
+    summaries: Sequence[Summary],
+    *,
+    title: str,
+    reference: str = "",
+    baseline: str = "",
+    anchors: Sequence[Anchor] = (),
+) -> list[Path]:
+    """Draw what the results give pictures for: `curves`, `labels`, `conditions`, `profile`.
+
+    Args:
+        folder: Where the files go.
+        rows, curves: Results, in the order in which tasks and conditions are to appear.
+        summaries: Of the rows.
+        title: Above each picture.
+        reference, baseline: Conditions, as in the suite.
+        anchors: Published figures, drawn where task, labels and steps agree.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    conditions = list(dict.fromkeys(r.condition for r in rows if r.condition != RANDOM_ACTIONS))
+    looks = {name: _look(i) for i, name in enumerate(conditions)}
+    pictures = {"curves": lambda: draw_curves(curves, summaries, looks, anchors)}
+    if len({round(s.labels) for s in summaries if s.task == ALL and s.labels}) > 1:
+        pictures["labels"] = lambda: draw_labels(summaries, looks, reference)
+    scored = [s for s in summaries if not math.isnan(s.normalised.value)]
+    if scored:
+        pictures["conditions"] = lambda: draw_conditions(scored, looks, reference, baseline)
+        pictures["profile"] = lambda: draw_profile(rows, looks, reference)
+    paths = []
+    for name, make in pictures.items():
+        figure = make()
+        figure.suptitle(title)
+        for ending in ("svg", "png"):
+            paths.append(folder / f"{name}.{ending}")
+            figure.savefig(paths[-1], dpi=110, metadata={"Date": None} if ending == "svg" else None)
+        plt.close(figure)
+    return paths
+
+
+def draw_curves(
+    curves: Sequence[CurvePoint],
+    summaries: Sequence[Summary],
+    looks: Mapping[str, dict[str, Any]],
+    anchors: Sequence[Anchor] = (),
+) -> Any:
+    """True return while training: mean over runs, and its 95 % bootstrap interval as a band."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import EngFormatter
+
+    tasks = list(dict.fromkeys(s.task for s in summaries if s.task != ALL))
+    across = min(4, len(tasks))
+    down = math.ceil(len(tasks) / across)
+    figure, axes = plt.subplots(
+        down, across, figsize=(4.2 * across + 1, 3.4 * down + 0.9), layout="constrained"
+    )
+    flat = np.atleast_1d(axes).flat
+    for axis in list(flat)[len(tasks) :]:
+        axis.set_visible(False)
+    rng = np.random.default_rng(0)
+    for task, axis in zip(tasks, np.atleast_1d(axes).flat, strict=False):
+        for condition, look in looks.items():
+            steps, low, middle, high = _band(curves, task, condition, rng)
+            axis.plot(steps, middle, label=condition, lw=1.6, **_line(look))
+            axis.fill_between(steps, low, high, color=look["color"], alpha=0.18, lw=0)
+        settings = {(round(s.labels), s.steps) for s in summaries if s.task == task}
+        for anchor in anchors:
+            if anchor.task == task and any(_agrees(anchor, *setting) for setting in settings):
+                axis.axhline(anchor.mean, color="#444444", lw=1, ls=":")
+                text = f"{anchor.method}, {anchor.source.split()[0]}: {anchor.mean:,.0f}"
+                axis.annotate(
+                    text,
+                    (0.99, anchor.mean),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="bottom",
+                    fontsize=7,
+                    color="#444444",
+                )
+        axis.set_title(task)
+        axis.set_xlabel("environment steps")
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.spines[["top", "right"]].set_visible(False)
+    np.atleast_1d(axes).flat[0].set_ylabel("true return while training")
+    handles, names = np.atleast_1d(axes).flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def draw_labels(
+    summaries: Sequence[Summary], looks: Mapping[str, dict[str, Any]], reference: str
+) -> Any:
+    """Normalised return against labels: each task thin, all together thick with the interval."""
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    learned = [s for s in summaries if s.condition != reference and s.labels]
+    tasks = [t for t in dict.fromkeys(s.task for s in learned) if t != ALL]
+    for i, task in enumerate(tasks):
+        points = sorted((s.labels, s.normalised.value) for s in learned if s.task == task)
+        axis.plot(*zip(*points, strict=True), label=task, lw=1, ms=4, **_look(i))
+    together = sorted((s for s in learned if s.task == ALL), key=lambda s: s.labels)
+    axis.errorbar(
+        [s.labels for s in together],
+        [s.normalised.value for s in together],
+        yerr=_errors(together),
+        label="all tasks (IQM, 95 %)",
+        color="black",
+        lw=2.5,
+        capsize=4,
+    )
+    axis.axhline(1, color="#777777", lw=1, ls=":")
+    axis.annotate(reference, (0.01, 1), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    axis.set_xlabel("labels")
+    axis.set_ylabel("normalised true return")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def draw_conditions(
+    summaries: Sequence[Summary],
+    looks: Mapping[str, dict[str, Any]],
+    reference: str,
+    baseline: str,
+) -> Any:
+    """A bar for each condition, best first, with its interval; dots are single tasks.
+
+    Beside it the probability that a run beats one of the baseline's, where there is a baseline.
+    """
+    from matplotlib import pyplot as plt
+
+    tasks = [t for t in dict.fromkeys(s.task for s in summaries) if t != ALL]
+    whole = [s for s in summaries if s.task == (ALL if len(tasks) > 1 else tasks[0])]
+    whole.sort(key=lambda s: s.normalised.value)
+    compared = any(not math.isnan(s.improvement.value) for s in whole)
+    figure, axes = plt.subplots(
+        1,
+        1 + compared,
+        figsize=(6 + 4 * compared, 1.6 + 0.42 * len(whole)),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    places = np.arange(len(whole))
+    bars = axes[0, 0]
+    colours = [looks[s.condition]["color"] for s in whole]
+    bars.barh(places, [s.normalised.value for s in whole], color=colours, alpha=0.55)
+    bars.errorbar(
+        [s.normalised.value for s in whole],
+        places,
+        xerr=_errors(whole),
+        fmt="none",
+        ecolor="black",
+        capsize=3,
+    )
+    for i, task in enumerate(tasks):
+        values = {s.condition: s.normalised.value for s in summaries if s.task == task}
+        found = [(values[s.condition], p) for p, s in enumerate(whole) if s.condition in values]
+        bars.scatter(
+            *zip(*found, strict=True),
+            s=22,
+            color="black",
+            marker=MARKERS[i % len(MARKERS)],
+            label=task,
+            zorder=3,
+        )
+    bars.set_yticks(places, [s.condition for s in whole])
+    bars.set_xlabel(f"normalised true return (IQM, 95 %; 1 is {reference})")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    if compared:
+        chance = axes[0, 1]
+        shown = [(p, s) for p, s in enumerate(whole) if not math.isnan(s.improvement.value)]
+        chance.errorbar(
+            [s.improvement.value for _, s in shown],
+            [p for p, _ in shown],
+            xerr=_errors([s for _, s in shown], "improvement"),
+            fmt="o",
+            color="black",
+            capsize=3,
+        )
+        chance.axvline(0.5, color="#777777", lw=1, ls=":")
+        chance.set_xlim(0, 1)
+        chance.set_xlabel(f"probability of improvement over {baseline} (95 %)")
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_profile(rows: Sequence[Row], looks: Mapping[str, dict[str, Any]], reference: str) -> Any:
+    """Performance profile: the share of runs above each normalised return, with its interval."""
+    from matplotlib import pyplot as plt
+
+    normalised = normalise(returns_of(rows), reference)
+    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    top = max(float(values.max()) for values in normalised.values())
+    thresholds = np.linspace(0, max(1.1, top), 120)
+    rng = np.random.default_rng(0)
+    for condition, look in looks.items():
+        scores = [values for (_, name), values in normalised.items() if name == condition]
+        if not scores:
+            continue
+        low, high = interval(lambda s: profile(s, thresholds), scores, repetitions=1000, rng=rng)
+        axis.plot(thresholds, profile(scores, thresholds), label=condition, lw=1.6, **_line(look))
+        axis.fill_between(thresholds, low, high, color=look["color"], alpha=0.12, lw=0)
+    axis.axvline(1, color="#777777", lw=1, ls=":")
+    axis.set_xlabel(f"normalised true return (1 is {reference})")
+    axis.set_ylabel("share of runs above it")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _look(i: int) -> dict[str, Any]:
+    """Colour, line style and marker, so that no two of the first sixteen look alike."""
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "ls": STYLES[i // len(COLOURS) % len(STYLES)],
+        "marker": MARKERS[i % len(MARKERS)],
+    }
+
+
+def _line(look: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in look.items() if key != "marker"}
+
+
+def _agrees(anchor: Anchor, labels: int, steps: int) -> bool:
+    """Whether a run with so many labels and steps is to be compared with the published figure."""
+    return anchor.labels == labels and abs(anchor.steps - steps) <= 0.02 * steps
+
+
+def _errors(summaries: Sequence[Summary], name: str = "normalised") -> np.ndarray:
+    """`(2, n)` lengths of the intervals' two halves."""
+    found = [getattr(s, name) for s in summaries]
+    return np.maximum(0, [[e.value - e.low for e in found], [e.high - e.value for e in found]])
+
+
+def _band(
+    curves: Sequence[CurvePoint], task: str, condition: str, rng: np.random.Generator
+) -> tuple[list[int], list[float], list[float], list[float]]:
+    """Steps, and the mean over runs there between the ends of its interval."""
+    at: dict[int, list[float]] = {}
+    for point in curves:
+        if (point.task, point.condition) == (task, condition):
+            at.setdefault(point.step, []).append(point.true_return)
+    steps = sorted(at)
+    low, middle, high = [], [], []
+    for step in steps:
+        values = np.array(at[step])
+        ends = interval(mean, [values], repetitions=1000, rng=rng)
+        low.append(float(ends[0]))
+        middle.append(float(values.mean()))
+        high.append(float(ends[1]))
+    return steps, low, middle, high

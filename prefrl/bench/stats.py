@@ -1,0 +1,86 @@
+"""Statistics of few runs on several tasks, after Agarwal et al. 2021 (rliable).
+
+Scores are a list with one array per task, `(..., n_runs)`; tasks may have different numbers of
+runs, and each task counts the same. Leading dimensions are kept, so that a whole bootstrap is one
+call::
+
+    scores = [np.array([0.9, 1.1, 1.0]), np.array([0.7, 0.8])]      # two tasks
+    iqm(scores), interval(iqm, scores, rng=np.random.default_rng(0))
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.stats import trim_mean
+
+Scores = Sequence[np.ndarray]
+"""For each task `(..., n_runs)`."""
+
+
+def pool(scores: Scores) -> np.ndarray:
+    """All runs in one array `(..., n)`, repeated where needed so that tasks weigh the same."""
+    whole = math.lcm(*(task.shape[-1] for task in scores))
+    return np.concatenate([np.repeat(t, whole // t.shape[-1], axis=-1) for t in scores], axis=-1)
+
+
+def mean(scores: Scores) -> np.ndarray:
+    """The mean over all runs, `(...)`."""
+    return pool(scores).mean(axis=-1)
+
+
+def iqm(scores: Scores) -> np.ndarray:
+    """The interquartile mean, `(...)`: the mean of the middle half of all runs."""
+    return trim_mean(pool(scores), 0.25, axis=-1)
+
+
+def improvement(scores: Scores, others: Scores) -> np.ndarray:
+    """The probability that a run scores higher than one of `others`, `(...)`.
+
+    Ties count half; the mean over tasks (Agarwal et al. 2021, section 4.3).
+
+    Args:
+        scores, others: The same tasks in the same order.
+    """
+    wins = []
+    for ours, theirs in zip(scores, others, strict=True):
+        difference = ours[..., :, None] - theirs[..., None, :]
+        wins.append(((np.sign(difference) + 1) / 2).mean(axis=(-2, -1)))
+    return np.mean(wins, axis=0)
+
+
+def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
+    """The share of runs that score above each threshold, `(..., n_thresholds)`."""
+    above = pool(scores)[..., None, :] > thresholds[:, None]
+    return above.mean(axis=-1)
+
+
+def interval(
+    statistic: Callable[..., np.ndarray],
+    *groups: Scores,
+    level: float = 0.95,
+    repetitions: int = 5000,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The percentile interval of a statistic in the stratified bootstrap.
+
+    Runs are drawn anew, with replacement, within each task of each group.
+
+    Args:
+        statistic: Of as many groups as are given, such as `iqm` or `improvement`.
+        groups: Scores.
+        level: Share of the bootstrap that lies in the interval.
+        repetitions: Draws.
+        rng: Draws them.
+
+    Returns:
+        The lower and the upper end, of the shape that the statistic has for one draw.
+    """
+
+    def redraw(task: np.ndarray) -> np.ndarray:
+        return task[rng.integers(len(task), size=(repetitions, len(task)))]
+
+    values = statistic(*([redraw(task) for task in scores] for scores in groups))
+    tail = (1 - level) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+    return low, high

@@ -1,0 +1,149 @@
+"""The summary of a suite: one row per task and condition, and one per condition over all tasks.
+
+Returns are normalised per task: 0 is what random actions get, 1 is the mean of the reference
+condition, as a rule the same PPO on the true reward.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prefrl.bench.results import RANDOM_ACTIONS, Row
+from prefrl.bench.stats import Scores, improvement, interval, iqm, mean
+
+ALL = "all"
+"""In place of a task: over all tasks."""
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic and its 95 % stratified bootstrap interval; NaN where there is none."""
+
+    value: float = NAN
+    low: float = NAN
+    high: float = NAN
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One condition, on one task or on all."""
+
+    task: str
+    """Or `ALL`."""
+    condition: str
+    tasks: int
+    """How many have runs of the condition."""
+    runs: int
+    labels: float
+    """Answered, mean over runs."""
+    steps: int
+    """Of the longest run."""
+    true_return: Estimate
+    """Mean over runs; none over all tasks, whose rewards are on different scales."""
+    deviation: float
+    """Standard deviation of that over runs (with `n - 1`)."""
+    normalised: Estimate
+    """Interquartile mean of the normalised returns."""
+    improvement: Estimate
+    """Probability that a run beats one of the baseline's on the same task."""
+
+    def cells(self) -> dict[str, object]:
+        """The summary as a row of a table."""
+        row: dict[str, object] = {
+            "task": self.task,
+            "condition": self.condition,
+            "tasks": self.tasks,
+            "runs": self.runs,
+            "labels": self.labels,
+            "steps": self.steps,
+        }
+        for name in ("true_return", "normalised", "improvement"):
+            estimate: Estimate = getattr(self, name)
+            row |= {
+                name: estimate.value,
+                f"{name}_low": estimate.low,
+                f"{name}_high": estimate.high,
+            }
+        return row | {"true_return_std": self.deviation}
+
+
+Returns = Mapping[tuple[str, str], np.ndarray]
+"""`(n_runs,)` by task and condition."""
+
+
+def returns_of(rows: Iterable[Row]) -> Returns:
+    """The runs' true returns."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in sorted(rows, key=lambda row: row.key):
+        found.setdefault((row.task, row.condition), []).append(row.true_return_mean)
+    return {key: np.array(values) for key, values in found.items()}
+
+
+def normalise(returns: Returns, reference: str) -> Returns:
+    """Returns with 0 for random actions and 1 for the reference's mean.
+
+    Tasks that lack either are left out.
+    """
+    normalised = {}
+    for (task, condition), values in returns.items():
+        zero, one = returns.get((task, RANDOM_ACTIONS)), returns.get((task, reference))
+        if zero is not None and one is not None and condition != RANDOM_ACTIONS:
+            normalised[task, condition] = (values - zero.mean()) / (one.mean() - zero.mean())
+    return normalised
+
+
+def summarise(
+    rows: Sequence[Row], *, reference: str = "", baseline: str = "", seed: int = 0
+) -> list[Summary]:
+    """One summary per task and condition, then one per condition over all its tasks.
+
+    Args:
+        rows: The runs, and those of random actions.
+        reference: The condition that counts as 1; nothing is normalised without one.
+        baseline: The condition over which others may be an improvement.
+        seed: Of the bootstrap.
+    """
+    rng = np.random.default_rng(seed)
+    returns = returns_of(rows)
+    normalised = normalise(returns, reference)
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    conditions = list(dict.fromkeys(r.condition for r in rows if r.condition != RANDOM_ACTIONS))
+
+    def estimate(statistic: Callable[..., np.ndarray], *groups: Scores) -> Estimate:
+        if not all(groups):
+            return Estimate()
+        low, high = interval(statistic, *groups, rng=rng)
+        return Estimate(float(statistic(*groups)), float(low), float(high))
+
+    def summary(condition: str, among: Sequence[str]) -> Summary | None:
+        runs = [row for row in rows if row.condition == condition and row.task in among]
+        if not runs:
+            return None
+        found = [task for task in among if (task, condition) in returns]
+        on_scale = [t for t in found if (t, condition) in normalised]
+        compared = [t for t in found if (t, baseline) in returns and condition != baseline]
+        true_returns = [returns[task, condition] for task in found]
+        alone = len(among) == 1
+        return Summary(
+            task=among[0] if alone else ALL,
+            condition=condition,
+            tasks=len(found),
+            runs=len(runs),
+            labels=float(np.mean([row.labels_answered for row in runs])),
+            steps=max(row.steps for row in runs),
+            true_return=estimate(mean, true_returns) if alone else Estimate(),
+            deviation=float(true_returns[0].std(ddof=1)) if alone and len(runs) > 1 else NAN,
+            normalised=estimate(iqm, [normalised[task, condition] for task in on_scale]),
+            improvement=estimate(
+                improvement,
+                [returns[task, condition] for task in compared],
+                [returns[task, baseline] for task in compared],
+            ),
+        )
+
+    blocks = [[task] for task in tasks] + ([tasks] if len(tasks) > 1 else [])
+    summaries = [summary(condition, among) for among in blocks for condition in conditions]
+    return [found for found in summaries if found]

@@ -1,0 +1,125 @@
+"""Scripted teachers: how an answer comes of two clips' scores, and how it goes wrong.
+
+The five knobs of B-Pref (Lee et al. 2021, algorithm 2) in its order: skip, answer, mistake, equal.
+Two things are said anew, because rewards come on any scale here and are not within 0 and 1:
+
+- Rationality is per standard deviation of recent clips' returns, not per unit of reward.
+- The thresholds of skip and equal are shares of the recent clips' mean return, as published; while
+  that mean is not positive, as it is of a half-cheetah that cannot run yet, nothing is skipped or
+  called equal for them.
+
+Three more knobs make a teacher `human-like`: equal where clips are alike, lapses, a side bias.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from prefrl.errors import UserError, nearest
+
+ANSWERS = np.array(["left", "right", "equal", "skip"])
+LEFT, RIGHT, EQUAL, SKIP = range(4)
+
+DRAWS = 3
+"""Uniform random numbers that an answer takes."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """How a scripted teacher answers; the defaults are the perfect one."""
+
+    rationality: float = math.inf
+    """B-Pref's beta: left is preferred with the probability of the logistic function of beta times
+    the difference in return, in standard deviations of recent clips' returns."""
+    myopia: float = 1.0
+    """B-Pref's gamma: the score of the step `k` before a clip's last one counts `gamma ** k`."""
+    mistake: float = 0.0
+    """B-Pref's epsilon: probability that a decided answer is flipped."""
+    skip: float = 0.0
+    """A pair is skipped where neither clip has a return above this share of the recent mean."""
+    equal: float = 0.0
+    """A pair is equal where its returns differ by less than this share of the recent mean."""
+    alike: float = 0.0
+    """A pair is equal where its returns differ by less than this many standard deviations."""
+    lapse: float = 0.0
+    """Probability that a decided answer is a guess."""
+    side_bias: float = 0.0
+    """By how much more than half of the guesses are left."""
+
+    @property
+    def relative(self) -> bool:
+        """Whether answers depend on what recent clips' returns were like."""
+        return self.skip > 0 or self.equal > 0 or self.alike > 0 or self.rationality < math.inf
+
+    def answer(
+        self,
+        left: np.ndarray,
+        right: np.ndarray,
+        draws: np.ndarray,
+        *,
+        mean: float = 0.0,
+        deviation: float = 0.0,
+    ) -> np.ndarray:
+        """Answers to pairs of clips: `(n,)` places in `ANSWERS`.
+
+        Two clips of the very same return are equal, to all but a teacher that is not fully
+        rational, who guesses.
+
+        Args:
+            left, right: `(n, T)` scores of each step of each clip.
+            draws: `(n, DRAWS)` uniform random numbers.
+            mean, deviation: Of recent clips' returns.
+        """
+        returns = left.sum(axis=1), right.sum(axis=1)
+        apart = np.abs(returns[0] - returns[1])
+        weights = self.myopia ** np.arange(left.shape[1])[::-1]
+        difference = left @ weights - right @ weights
+        if math.isinf(self.rationality):
+            answers = np.select([difference > 0, difference < 0], [LEFT, RIGHT], EQUAL)
+        else:
+            steepness = self.rationality / deviation if deviation else 0.0
+            prefers_left = 1 / (1 + np.exp(np.clip(-steepness * difference, -500, 500)))
+            answers = np.where(draws[:, 0] < prefers_left, LEFT, RIGHT)
+        # A lapse and a mistake are the low and the high end of one draw.
+        guesses = np.where(draws[:, 2] < 0.5 + self.side_bias, LEFT, RIGHT)
+        decided = answers != EQUAL
+        answers = np.where(decided & (draws[:, 1] < self.lapse), guesses, answers)
+        flipped = decided & (draws[:, 1] >= 1 - self.mistake)
+        answers = np.where(flipped, LEFT + RIGHT - answers, answers)
+        level = max(0.0, mean)
+        alike = max(self.equal * level, self.alike * deviation)
+        answers = np.where(apart < alike, EQUAL, answers)
+        if level > 0:
+            answers = np.where(
+                (self.skip > 0) & (np.maximum(*returns) <= self.skip * level), SKIP, answers
+            )
+        return answers
+
+
+TEACHERS = {
+    "oracle": Teacher(),
+    # B-Pref's presets, its section 5.1.
+    "stoc": Teacher(rationality=1.0),
+    "mistake": Teacher(mistake=0.1),
+    "skip": Teacher(skip=0.1),
+    "equal": Teacher(equal=0.1),
+    "myopic": Teacher(myopia=0.9),
+    # `alike` and `rationality` are fitted, on clips whose returns are normally distributed, to
+    # what CLARIFY (Mu et al. 2025) reports of people: 63 % of pairs are clear to them, and of
+    # those they label 87.1 % as the true return would. 10 % guesses: Christiano et al. 2017,
+    # section 2.2.3. That guesses lean to one side: Garcia-Perez and Alcala-Quintana 2011; by how
+    # much in comparing clips is not known, so that a tenth is assumed.
+    "human-like": Teacher(rationality=1.8, alike=0.68, lapse=0.1, side_bias=0.1),
+}
+
+
+def teacher(name: str) -> Teacher:
+    """The preset of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name not in TEACHERS:
+        raise UserError(f"unknown teacher '{name}': {nearest(name, list(TEACHERS))}")
+    return TEACHERS[name]
