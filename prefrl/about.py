@@ -11,7 +11,7 @@ from prefrl.labellers.display import check_pygame
 def info() -> dict[str, str]:
     """Facts about this installation, by name."""
     backend = choose_renderer()
-    from prefrl.config import PRESETS
+    from prefrl.configfile import PRESETS
     from prefrl.run import source_commit, versions
 
     facts = versions()

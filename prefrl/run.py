@@ -26,7 +26,8 @@ import numpy as np
 import yaml
 
 from prefrl.checkpoint import is_whole, list_checkpoints
-from prefrl.config import Config, read_config, save_config
+from prefrl.config import Config
+from prefrl.configfile import read_config, save_config
 from prefrl.errors import UserError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from prefrl.agent.stack import Stack
 from prefrl.checkpoint import list_checkpoints
 from prefrl.checks import check_inputs, check_start
 from prefrl.clock import Stopwatch
-from prefrl.config import load_config, with_absolute_paths
+from prefrl.configfile import load_config, with_absolute_paths
 from prefrl.environment import find_spec
 from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise

@@ -18,7 +18,7 @@ from compare import point_mass_clip
 
 import prefrl
 from prefrl.clips.clip import Clip
-from prefrl.config import load_config
+from prefrl.configfile import load_config
 
 torch.set_num_threads(1)
 

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from prefrl.agent.envs import probe
-from prefrl.config import PRESETS, Config, config_to_tree, load_config, read_config, save_config
+from prefrl.config import Config
+from prefrl.configfile import PRESETS, config_to_tree, load_config, read_config, save_config
 from prefrl.errors import UserError
 
 ENV = "prefrl/PointMass-v0"

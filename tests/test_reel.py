@@ -12,7 +12,7 @@ import prefrl
 from prefrl.clips.clip import Clip
 from prefrl.clips.render import Renderer, draw_clip
 from prefrl.clips.simulator import read_state
-from prefrl.config import load_config
+from prefrl.configfile import load_config
 from prefrl.environment import make_drawable
 from prefrl.errors import UserError
 from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player

@@ -15,7 +15,7 @@ from compare import SMALL, answers_of, assert_same_run, rows_of, weights_of
 
 import prefrl
 from prefrl.checkpoint import is_whole, list_checkpoints
-from prefrl.config import PRESETS
+from prefrl.configfile import PRESETS
 from prefrl.errors import UserError
 from prefrl.metrics import read_metrics
 from prefrl.run import Run

@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 import prefrl
 from envs.point_mass import PointMassEnv
 from prefrl.checkpoint import list_checkpoints
-from prefrl.config import PRESETS
+from prefrl.configfile import PRESETS
 from prefrl.errors import RunFailed, UserError
 from prefrl.metrics import columns, read_metrics
 from prefrl.run import Run
@@ -261,7 +261,7 @@ def test_a_cut_last_row_is_left_out(tmp_path):
 def test_truncation_bootstraps_and_the_learned_reward_is_what_ppo_gets():
     from prefrl.agent.stack import Stack
     from prefrl.clock import Stopwatch
-    from prefrl.config import load_config
+    from prefrl.configfile import load_config
 
     config = load_config("prefrl/PointMass-v0", {"agent": {"n_steps": 60, "batch_size": 96}})
     stack = Stack(config, Stopwatch())

@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from prefrl.bench.suites import Cell, Suite, difference
-from prefrl.config import config_from_tree, config_to_tree
+from prefrl.configfile import config_from_tree, config_to_tree
 from prefrl.errors import UserError
 from prefrl.metrics import read_metrics
 from prefrl.run import Run, versions

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.bench.suites import Cell, difference
-from prefrl.config import with_absolute_paths
+from prefrl.configfile import with_absolute_paths
 from prefrl.errors import Interrupted, UserError
 from prefrl.keeper import watch_interrupts
 from prefrl.lock import is_held

@@ -25,7 +25,8 @@ from typing import Any
 
 import yaml
 
-from prefrl.config import Config, config_to_tree, load_config
+from prefrl.config import Config
+from prefrl.configfile import config_to_tree, load_config
 from prefrl.environment import find_spec
 from prefrl.errors import UserError, nearest
 
