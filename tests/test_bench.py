@@ -1,0 +1,279 @@
+"""Suites that run: reused, resumed, refused, failed; and what becomes of their results."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from prefrl.bench import bench
+from prefrl.bench.board import Board, duration
+from prefrl.bench.results import RANDOM_ACTIONS, CurvePoint, Results, Row
+from prefrl.bench.suites import suite_from_tree
+from prefrl.bench.summary import ALL, summarise
+from prefrl.errors import RunFailed, UserError
+
+TINY = """
+about: A test.
+seeds: 1
+reference: true-reward
+baseline: random
+tasks:
+  prefrl/PointMass-v0:
+    run: {steps: 3840, evaluation_episodes: 2}
+    labels: {budget: 8}
+conditions:
+  true-reward: {run: {true_reward: true}}
+  random: {query: {rule: random}}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_suite_runs_and_is_reused(tmp_path, capsys):
+    out = bench("smoke", seeds=1, out=tmp_path / "out")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "3/3  prefrl/PointMass-v0" in lines[-1]
+    assert "(0 s left)" in lines[-1]
+    rows = {row["condition"]: row for row in table(out / "results.csv")}
+    assert set(rows) == {"true-reward", "random", "hybrid", RANDOM_ACTIONS}
+    assert rows["hybrid"]["labels_answered"] == "24"
+    assert rows["hybrid"]["label_accuracy"] == "1"
+    assert float(rows["true-reward"]["true_return_mean"]) > 20
+    assert float(rows[RANDOM_ACTIONS]["true_return_mean"]) < 5
+    for name in ("curves", "conditions", "profile"):
+        assert (out / f"{name}.png").stat().st_size > 5000
+        assert "<svg" in (out / f"{name}.svg").read_text()
+    aggregate = {row["condition"]: row for row in table(out / "aggregate.csv")}
+    assert float(aggregate["true-reward"]["normalised"]) == 1
+    assert aggregate["random"]["improvement"] == ""
+
+    # The run folders may go: what is in the table is not run again.
+    (out / "runs").rename(tmp_path / "elsewhere")
+    bench("smoke", seeds=1, out=out, quiet=True)
+    assert not (out / "runs").exists()
+    assert {row["condition"]: row for row in table(out / "results.csv")} == rows
+    assert capsys.readouterr().err == ""
+
+
+def test_only_what_is_new_is_run(tmp_path):
+    suite = suite_from_tree("tiny", yaml.safe_load(TINY) | {"seeds": 2})
+    results = Results(tmp_path / "out")
+    for cell in suite.cells(seeds=1):
+        results.put(Row(*cell.key, 1.0, 0.0))
+    missing = Results(tmp_path / "out").missing(suite.cells())
+    assert [(cell.condition, cell.seed) for cell in missing] == [("true-reward", 1), ("random", 1)]
+
+
+def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
+    results = Results(tmp_path / "out")
+    results.claim(suite_from_tree("tiny", yaml.safe_load(TINY)))
+    tiny.write_text(TINY.replace("budget: 8", "budget: 9"))
+    with pytest.raises(UserError, match=r"under 'true-reward' with labels.budget 8, not 9: give"):
+        bench(str(tiny), out=tmp_path / "out")
+    # Other conditions may be added.
+    tiny.write_text(TINY + "  hybrid: {query: {rule: hybrid}}\n")
+    results.claim(suite_from_tree("tiny", yaml.safe_load(tiny.read_text())))
+    file = tmp_path / "out" / "suite.yaml"
+    known = yaml.safe_load(file.read_text())
+    assert list(known["configurations"]["prefrl/PointMass-v0"])[-1] == "hybrid"
+    file.write_text(yaml.safe_dump(known | {"versions": known["versions"] | {"torch": "1.0"}}))
+    with pytest.raises(UserError, match=r"holds results of torch 1\.0, this is torch 2"):
+        bench(str(tiny), out=tmp_path / "out")
+    assert not (tmp_path / "out" / "runs").exists(), "nothing was run"
+
+
+def test_a_run_folder_of_another_configuration_is_not_taken_over(tiny, tmp_path):
+    from prefrl.bench.runner import run_cells
+    from prefrl.run import Run
+
+    cell, other = (
+        suite_from_tree("tiny", yaml.safe_load(text)).cells()[1]
+        for text in (TINY, TINY.replace("budget: 8", "budget: 9"))
+    )
+    Run.create(tmp_path / cell.folder, other.config)
+    with pytest.raises(UserError, match=r"trained with labels.budget 9, not 8: give another"):
+        list(run_cells([cell], tmp_path, 1))
+
+
+def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys):
+    """The oracle turns to NaN in the middle; once it is mended, the same command goes on."""
+    oracle = tmp_path / "oracle.py"
+    good = "def score(clip):\n    return clip.true_rewards"
+    oracle.write_text(f"{good} if clip.step < 1000 else clip.true_rewards * float('nan')\n")
+    conditions = f"conditions: {{own: {{labels: {{oracle: '{oracle}:score'}}}}, random: {{}}}}\n"
+    tiny.write_text(
+        TINY[: TINY.index("conditions:")].replace("reference: true-reward", "") + conditions
+    )
+    with pytest.raises(RunFailed, match=r"1 of 2 runs failed, .* own seed 0 with '.*not finite"):
+        bench(str(tiny), out=tmp_path / "out", jobs=2)
+    assert "failed: " in capsys.readouterr().err
+    assert len(table(tmp_path / "out" / "results.csv")) == 2, "a run and random actions"
+    oracle.write_text(good)
+    bench(str(tiny), out=tmp_path / "out", quiet=True)
+    assert len(table(tmp_path / "out" / "results.csv")) == 3
+
+
+def start(tiny, out):
+    command = [sys.executable, "-m", "prefrl.cli", "bench", str(tiny), "--out", str(out)]
+    return subprocess.Popen(
+        [*command, "--jobs", "1"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(path):
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_suite_that_is_stopped_goes_on(tiny, tmp_path, stop):
+    """Interrupted, it says how; killed, it finds its last run still under way, and waits for it."""
+    tiny.write_text(TINY.replace("steps: 3840", "steps: 14400"))
+    process = start(tiny, tmp_path / "out")
+    wait_for(tmp_path / "out" / "runs" / "prefrl-PointMass-v0-true-reward-seed0" / "metrics.csv")
+    os.kill(process.pid, stop)
+    said = process.communicate(timeout=60)[1]
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on" in said
+    again = start(tiny, tmp_path / "out")
+    assert again.communicate(timeout=120)[1].count("\n") == 2
+    assert again.returncode == 0
+    assert len(table(tmp_path / "out" / "results.csv")) == 3
+
+
+def test_two_benches_do_not_share_a_folder(tiny, tmp_path):
+    from prefrl.lock import hold
+
+    (tmp_path / "out").mkdir()
+    with hold(tmp_path / "out" / ".bench"), pytest.raises(UserError, match="in use by another"):
+        bench(str(tiny), out=tmp_path / "out")
+
+
+def test_more_jobs_than_cores_are_warned_of(tiny, tmp_path, caplog):
+    results = Results(tmp_path / "out")
+    for cell in suite_from_tree("tiny", yaml.safe_load(TINY)).cells():
+        results.put(Row(*cell.key, 1.0, 0.0))
+    bench(str(tiny), out=tmp_path / "out", jobs=1, quiet=True)
+    assert not caplog.messages
+    bench(str(tiny), out=tmp_path / "out", jobs=999, quiet=True)
+    assert "999 jobs on" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"), [({"seeds": 0}, "seeds must be"), ({"jobs": 0}, "jobs must be")]
+)
+def test_numbers_that_cannot_be(tiny, tmp_path, option, message):
+    with pytest.raises(UserError, match=message):
+        bench(str(tiny), out=tmp_path / "out", **option)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_results_folder_is_named(tiny, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.csv").write_text("task,condition\nA,b\n")
+    with pytest.raises(UserError, match="is damaged"):
+        bench(str(tiny), out=tmp_path / "out")
+
+
+def test_rows_come_back_as_they_were_written(tmp_path):
+    results = Results(tmp_path)
+    row = Row("A-v0", "some, thing", 3, 1.5, float("nan"), labels_answered=7, commit="abc")
+    results.put(row)
+    again = Results(tmp_path).rows[row.key]
+    assert np.isnan(again.true_return_std)
+    assert again.labels_answered == 7
+    assert (again.key, again.true_return_mean, again.commit) == (row.key, 1.5, "abc")
+
+
+ROWS = [
+    Row("A-v0", RANDOM_ACTIONS, 0, 10.0, 0.0),
+    Row("A-v0", "true", 0, 100.0, 0.0, steps=1000),
+    Row("A-v0", "true", 1, 120.0, 0.0, steps=1000),
+    Row("A-v0", "few", 0, 60.0, 0.0, labels_answered=5, steps=1000),
+    Row("A-v0", "few", 1, 110.0, 0.0, labels_answered=7, steps=1000),
+    Row("B-v0", RANDOM_ACTIONS, 0, -50.0, 0.0),
+    Row("B-v0", "true", 0, -10.0, 0.0, steps=500),
+    Row("B-v0", "few", 0, -30.0, 0.0, labels_answered=6, steps=500),
+]
+
+
+def test_summaries_by_hand():
+    found = {(s.task, s.condition): s for s in summarise(ROWS, reference="true", baseline="true")}
+    few = found["A-v0", "few"]
+    assert (few.runs, few.labels, few.steps) == (2, 6.0, 1000)
+    assert few.true_return.value == 85
+    assert few.deviation == pytest.approx(np.sqrt(2) * 25)
+    # (60 - 10) / 100 and (110 - 10) / 100.
+    assert few.normalised.value == pytest.approx(0.75)
+    assert (few.normalised.low, few.normalised.high) == (0.5, 1.0)
+    assert few.improvement.value == 0.25  # 110 beats 100, 60 beats none
+    whole = found[ALL, "few"]
+    assert (whole.tasks, whole.runs) == (2, 3)
+    # 0.5, 1.0 on A and twice 0.5 on B, which counts the same: the middle two are 0.5.
+    assert whole.normalised.value == pytest.approx(0.5)
+    assert np.isnan(whole.true_return.value)
+    assert found["A-v0", "true"].normalised.value == pytest.approx(1.0)
+    assert np.isnan(found["A-v0", "true"].improvement.value)
+
+
+def test_a_task_without_its_reference_is_not_normalised():
+    found = summarise(ROWS[:5] + ROWS[7:], reference="true")
+    by_key = {(s.task, s.condition): s for s in found}
+    assert np.isnan(by_key["B-v0", "few"].normalised.value)
+    assert by_key[ALL, "few"].normalised.value == by_key["A-v0", "few"].normalised.value
+
+
+def test_time_left_goes_by_each_tasks_own_speed():
+    suite = suite_from_tree("tiny", yaml.safe_load(TINY) | {"seeds": 3})
+    cells = suite.cells()
+    row = Row(*cells[0].key, 1.0, 0.0, steps=3840, wall_seconds=38.4)
+    board = Board(cells, [row], jobs=2, quiet=True)
+    assert board.seconds_left() == pytest.approx(5 * 38.4 / 2)
+    assert np.isnan(Board(cells, [], jobs=2, quiet=True).seconds_left())
+    assert [duration(s) for s in (5, 600, 7500, float("nan"))] == [
+        "5 s",
+        "10 min",
+        "2 h 05 min",
+        "?",
+    ]
+
+
+def test_curves_are_averaged_over_runs():
+    from prefrl.bench.plots import _band
+
+    points = [CurvePoint("A", "x", s, step, s + step) for s in (0, 2) for step in (10, 20)]
+    steps, low, middle, high = _band(points, "A", "x", np.random.default_rng(0))
+    assert (steps, middle) == ([10, 20], [11, 21])
+    assert (low, high) == ([10, 20], [12, 22])
+
+
+def test_published_figures_are_read_and_drawn_where_all_agrees():
+    from prefrl.bench.plots import _agrees, read_anchors
+
+    anchors = read_anchors(Path(__file__).parent.parent / "benchmarks" / "anchors.csv")
+    best = next(a for a in anchors if a.task == "Ant-v5" and a.labels == 1000 and a.mean > -600)
+    assert (best.steps, best.mean, best.deviation) == (1_000_000, -512, 220)
+    assert _agrees(best, 1000, 1_003_520)
+    assert not _agrees(best, 700, 1_003_520)
+    assert not _agrees(best, 1000, 503_808)
