@@ -1,0 +1,86 @@
+"""HalfCheetah from comparisons: prefrl and imitation side by side, one core each.
+
+    python benchmarks/peers/side_by_side.py --steps 200000 --labels 200
+
+Makes imitation's environment in `runs/peers/imitation` where there is none, starts imitation, and
+runs prefrl seed after seed beside it until it is done, so that both are timed under the same load.
+Writes `benchmarks/peers/halfcheetah.csv`, one row per run.
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+COLUMNS = (
+    "tool",
+    "seed",
+    "labels",
+    "steps",
+    "true_return_mean",
+    "true_return_std",
+    "steps_per_second",
+    "wall_seconds",
+)
+
+
+def main() -> None:
+    """Run both, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=200_000)
+    parser.add_argument("--labels", type=int, default=200)
+    parser.add_argument("--seeds", type=int, default=1, help="of imitation")
+    parser.add_argument("--out", type=Path, default=Path("runs/peers"))
+    args = parser.parse_args()
+    python = peer_python(args.out / "imitation")
+    cores = sorted(os.sched_getaffinity(0))
+    settings = ["--steps", str(args.steps), "--labels", str(args.labels)]
+    shutil.rmtree(args.out / "runs", ignore_errors=True)
+    (args.out / "runs").mkdir(parents=True)
+    rows, own_seed = [], 0
+    for seed in range(args.seeds):
+        result = args.out / "runs" / f"imitation-{seed}.json"
+        command = [python, str(HERE / "imitation_halfcheetah.py"), *settings]
+        peer = start([*command, "--seed", str(seed), "--out", str(result)], cores[0])
+        while peer.poll() is None:
+            folder = args.out / "runs" / f"prefrl-{own_seed}"
+            train = [sys.executable, "-m", "prefrl.cli", "train", "HalfCheetah-v5", *settings]
+            train += ["--seed", str(own_seed), "--out", str(folder), "--quiet"]
+            if start(train, cores[-1]).wait():
+                raise SystemExit("prefrl failed")
+            own = json.loads((folder / "run.json").read_text())["result"]
+            rows.append({"tool": "prefrl", "seed": own_seed, "labels": args.labels} | own)
+            own_seed += 1
+        if peer.returncode:
+            raise SystemExit("imitation failed")
+        rows.append({"tool": "imitation", "seed": seed} | json.loads(result.read_text()))
+    with (HERE / "halfcheetah.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        for row in sorted(rows, key=lambda row: (row["tool"], row["seed"])):
+            writer.writerow({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+
+
+def start(command: list[str], core: int) -> subprocess.Popen:
+    """Start a process that stays on one core, with one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(["taskset", "--cpu-list", str(core), *command], env=environment)
+
+
+def peer_python(folder: Path) -> str:
+    """The interpreter of imitation's environment, which is made if there is none."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        requirements = str(HERE / "requirements.txt")
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", requirements], check=True)
+    return str(python)
+
+
+if __name__ == "__main__":
+    main()
