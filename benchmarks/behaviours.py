@@ -11,19 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cells import Cell, run_cells, short_commit, write_table
-
+from prefrl.bench.results import write_table
+from prefrl.bench.runner import run_cells
+from prefrl.bench.suites import Cell, Overrides
+from prefrl.configfile import load_config
 from prefrl.evaluation import evaluate
 from prefrl.run import Run
 
 ROOT = Path(__file__).parent.parent
 FLIP, ONE_LEG = "prefrl/HopperBackflip-v0", "prefrl/HalfCheetahOneLeg-v0"
-TRUE = ("--true-reward",)
+TRUE: Overrides = {"run": {"true_reward": True}}
 
 
-def oracle(name: str) -> tuple[str, str]:
-    """Arguments for one of the oracles in examples/."""
-    return "--oracle", f"{ROOT / 'examples' / name}.py:score"
+def by_oracle(name: str, labels: int, steps: int) -> Overrides:
+    """Labels by one of the oracles in examples/."""
+    oracle = f"{ROOT / 'examples' / name}.py:score"
+    return {"labels": {"oracle": oracle, "budget": labels}, "run": {"steps": steps}}
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,28 @@ class Suite:
     """Environment to measure in, where the policy learned in another."""
 
 
-def with_seeds(task: str, conditions: dict[str, tuple[str, ...]], seeds: range) -> list[Cell]:
+def with_seeds(task: str, conditions: dict[str, Overrides], seeds: range) -> list[Cell]:
     """One cell for each condition and seed."""
-    return [Cell(task, name, s, options) for s in seeds for name, options in conditions.items()]
+    cells = []
+    for seed in seeds:
+        for name, overrides in conditions.items():
+            run = {**overrides.get("run", {}), "seed": seed}
+            cells.append(Cell(task, name, seed, load_config(task, {**overrides, "run": run})))
+    return cells
 
 
 SUITES = {
     "backflip": Suite(
         with_seeds(
             FLIP,
-            {f"labels{n}": ("--labels", str(n)) for n in (50, 100, 200, 400, 900)}
-            | {"true": TRUE, "land400": ("--labels", "400", "--steps", "1000000", *oracle("land"))},
+            {f"labels{n}": {"labels": {"budget": n}} for n in (50, 100, 200, 400, 900)}
+            | {"true": TRUE, "land400": by_oracle("land", 400, 1_000_000)},
             range(3),
         ),
         ("rotations", "landings", "body_contact_share"),
     ),
     "one_leg": Suite(
-        with_seeds(ONE_LEG, {"labels800": ("--labels", "800")}, range(3))
+        with_seeds(ONE_LEG, {"labels800": {"labels": {"budget": 800}}}, range(3))
         + with_seeds("HalfCheetah-v5", {"plain": TRUE}, range(3))
         + with_seeds(ONE_LEG, {"true": TRUE}, range(1)),
         ("distance", "front_contact_share", "hind_contact_share", "body_contact_share"),
@@ -61,13 +69,14 @@ SUITES = {
     ),
     "examples": Suite(
         [
-            Cell(task, name, 0, ("--labels", labels, "--steps", steps, *oracle(name)))
+            cell
             for task, name, labels, steps in (
-                ("Hopper-v5", "still", "200", "300000"),
-                ("HalfCheetah-v5", "backward", "200", "400000"),
-                ("Ant-v5", "turn", "300", "500000"),
-                ("Walker2d-v5", "kneel", "300", "500000"),
+                ("Hopper-v5", "still", 200, 300_000),
+                ("HalfCheetah-v5", "backward", 200, 400_000),
+                ("Ant-v5", "turn", 300, 500_000),
+                ("Walker2d-v5", "kneel", 300, 500_000),
             )
+            for cell in with_seeds(task, {name: by_oracle(name, labels, steps)}, range(1))
         ],
         (),
     ),
@@ -82,23 +91,35 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     suite = SUITES[args.suite]
-    runs = run_cells(suite.cells, args.out, args.jobs)
-    columns = ["labels", "steps", "minutes", "true_return", "oracle_return", *suite.measures]
-    rows = [[*measure(run, suite), short_commit(run)] for run in runs]
-    write_table(ROOT / "benchmarks" / f"{args.suite}.csv", suite.cells, [*columns, "commit"], rows)
+    rows = []
+    for news in run_cells(suite.cells, args.out, args.jobs):
+        if news and news.failure:
+            raise SystemExit(f"{news.cell.folder}: {news.failure}")
+        if news and news.run:
+            print(f"{news.cell.folder} is trained")
+            rows.append(measure(news.cell, news.run, suite))
+    rows.sort(key=lambda row: (row["task"], row["condition"], row["seed"]))
+    write_table(ROOT / "benchmarks" / f"{args.suite}.csv", rows)
 
 
-def measure(run: Run, suite: Suite) -> list[object]:
-    """What one row of the table holds."""
-    result = run.record["result"]
+def measure(cell: Cell, run: Run, suite: Suite) -> dict[str, object]:
+    """One row of the table."""
+    result, commit = run.record["result"], run.record["commit"] or ""
     if suite.judged_in:
         run.config = replace(run.config, env=replace(run.config.env, id=suite.judged_in))
     summary = evaluate(run)
-    oracle_return = summary.get("oracle_return", {}).get("mean", "")
-    means = [summary["info"][key]["mean"] for key in suite.measures]
-    minutes = result["wall_seconds"] / 60
-    learned = [result["labels_answered"], result["steps"], minutes]
-    return [*learned, summary["true_return"]["mean"], oracle_return, *means]
+    return {
+        "task": cell.task,
+        "condition": cell.condition,
+        "seed": cell.seed,
+        "labels": result["labels_answered"],
+        "steps": result["steps"],
+        "minutes": result["wall_seconds"] / 60,
+        "true_return": summary["true_return"]["mean"],
+        "oracle_return": summary.get("oracle_return", {}).get("mean", ""),
+        **{key: summary["info"][key]["mean"] for key in suite.measures},
+        "commit": commit[:10],
+    }
 
 
 if __name__ == "__main__":

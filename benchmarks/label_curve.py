@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot as plt
 
-from prefrl.reporting import BLUE, GREEN, GREY, ORANGE
+from prefrl.colours import BLUE, GREEN, GREY, ORANGE
 
 ROOT = Path(__file__).parent.parent
 PANELS = (("rotations", "backward turns in an episode"), ("landings", "of these, on the foot"))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from prefrl.clock import STAGES
+from prefrl.colours import BLUE, COLOURS, GREEN, GREY, ORANGE
 from prefrl.errors import UserError
 from prefrl.labels.desk import consistency, own
 from prefrl.labels.schema import ANSWERS
@@ -14,10 +15,7 @@ from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
 
-# Okabe and Ito's colours, which colour-blind people tell apart.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 STEPS = "environment steps"
-MEMBERS = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
 
 
 def report(run: str | Path | Run) -> Path:
@@ -118,7 +116,7 @@ def _loss(axis: Any, data: dict[str, np.ndarray]) -> None:
 def _by_member(axis: Any, data: dict[str, np.ndarray], key: str, line: str) -> None:
     member = 0
     while (column := f"{key}/{member}") in data:
-        colour = MEMBERS[member % len(MEMBERS)]
+        colour = COLOURS[member % len(COLOURS)]
         axis.plot(data["time/step"], data[column], line, color=colour, lw=1.2)
         member += 1
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--labels", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(args.seed)
@@ -97,8 +98,7 @@ def main() -> None:
         "wall_seconds": seconds,
         "steps_per_second": agent.num_timesteps / seconds,
     }
-    with open(args.out, "w") as file:
-        json.dump(result, file)
+    args.out.write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

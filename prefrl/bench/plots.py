@@ -12,10 +12,9 @@ import numpy as np
 from prefrl.bench.results import RANDOM_ACTIONS, CurvePoint, Row
 from prefrl.bench.stats import interval, mean, profile
 from prefrl.bench.summary import ALL, Summary, normalise, returns_of
+from prefrl.colours import COLOURS, GREY
 from prefrl.errors import UserError
 
-# Okabe and Ito's colours, but for their yellow, which is too light for a line on white.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#777777"]
 STYLES = ["-", "--"]
 MARKERS = "os^Dv<>P*X"
 
@@ -176,7 +175,7 @@ def draw_labels(
         lw=2.5,
         capsize=4,
     )
-    axis.axhline(1, color="#777777", lw=1, ls=":")
+    axis.axhline(1, color=GREY, lw=1, ls=":")
     axis.annotate(reference, (0.01, 1), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
     axis.set_xlabel("labels")
     axis.set_ylabel("normalised true return")
@@ -246,7 +245,7 @@ def draw_conditions(
             color="black",
             capsize=3,
         )
-        chance.axvline(0.5, color="#777777", lw=1, ls=":")
+        chance.axvline(0.5, color=GREY, lw=1, ls=":")
         chance.set_xlim(0, 1)
         chance.set_xlabel(f"probability of improvement over {baseline} (95 %)")
     for axis in axes.flat:
@@ -270,7 +269,7 @@ def draw_profile(rows: Sequence[Row], looks: Mapping[str, dict[str, Any]], refer
         low, high = interval(lambda s: profile(s, thresholds), scores, repetitions=1000, rng=rng)
         axis.plot(thresholds, profile(scores, thresholds), label=condition, lw=1.6, **_line(look))
         axis.fill_between(thresholds, low, high, color=look["color"], alpha=0.12, lw=0)
-    axis.axvline(1, color="#777777", lw=1, ls=":")
+    axis.axvline(1, color=GREY, lw=1, ls=":")
     axis.set_xlabel(f"normalised true return (1 is {reference})")
     axis.set_ylabel("share of runs above it")
     axis.spines[["top", "right"]].set_visible(False)
