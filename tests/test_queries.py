@@ -103,6 +103,42 @@ def test_hybrid_is_half_disputed():
     assert means["random"] < means["hybrid"] < means["disagreement"]
 
 
+def test_near_policy_takes_the_newest_clips():
+    buffer, ensemble = filled_buffer(100), fitted_ensemble()
+    buffer.arrays["steps"][:] = np.random.default_rng(0).permutation(100)  # the ring has wrapped
+    pairs = select_pairs(buffer, ensemble, RULES["near-policy"], 3, rng=np.random.default_rng(0))
+    assert buffer.arrays["steps"][pairs].min() >= 80
+    # With 8 pairs wanted, the newest fifth would leave little choice: four clips for each.
+    pairs = select_pairs(buffer, ensemble, RULES["near-policy"], 8, rng=np.random.default_rng(0))
+    assert 68 <= buffer.arrays["steps"][pairs].min() < 80
+
+
+def test_the_diverse_rule_spreads_and_looks_at_no_belief():
+    buffer, ensemble = filled_buffer(120), fitted_ensemble()
+    buffer.arrays["observations"][:100] = buffer.arrays["observations"][0]
+    buffer.arrays["actions"][:100] = buffer.arrays["actions"][0]
+    found = {
+        rule: select_pairs(buffer, ensemble, RULES[rule], 8, rng=np.random.default_rng(0))
+        for rule in ("diverse", "random")
+    }
+    # 20 of 120 clips are not copies of one another.
+    distinct = {rule: int((pairs >= 100).sum()) for rule, pairs in found.items()}
+    assert distinct["diverse"] >= 8 > distinct["random"]
+
+
+def test_an_own_score_fills_the_batch_from_the_top():
+    buffer, ensemble = filled_buffer(60), fitted_ensemble()
+    rule = Rule((Share(score=lambda p: -p.mean(axis=0)),))  # where left is surely worse
+    pairs = select_pairs(buffer, ensemble, rule, 4, candidates=20, rng=np.random.default_rng(0))
+    candidates = candidate_pairs(buffer.fresh(), 80, np.random.default_rng(0))
+
+    def left(some):
+        inputs = buffer.inputs(some[:, 0]), buffer.inputs(some[:, 1])
+        return ensemble.preferences(*inputs).mean(axis=0)
+
+    assert left(pairs).max() < np.quantile(left(candidates), 0.15)
+
+
 def test_sides_are_random():
     fresh = np.arange(40)
     rng = np.random.default_rng(0)

@@ -106,7 +106,7 @@ TEACHERS = {
     "equal": Teacher(equal=0.1),
     "myopic": Teacher(myopia=0.9),
     # `alike` and `rationality` are fitted, on clips whose returns are normally distributed, to
-    # what CLARIFY (Mu et al. 2025) reports of people: 63 % of pairs are clear to them, and of
+    # what CLARIFY (ICML 2025) reports of people: 63 % of pairs are clear to them, and of
     # those they label 87.1 % as the true return would. 10 % guesses: Christiano et al. 2017,
     # section 2.2.3. That guesses lean to one side: Garcia-Perez and Alcala-Quintana 2011; by how
     # much in comparing clips is not known, so that a tenth is assumed.
