@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import nbformat
@@ -9,6 +10,8 @@ import pytest
 from nbclient import NotebookClient
 
 import prefrl
+from prefrl.bench.results import Row
+from prefrl.bench.summary import summarise
 from prefrl.metrics import METRICS
 
 ROOT = Path(__file__).parent.parent
@@ -45,10 +48,20 @@ def test_readme_links_lead_somewhere():
     assert len(links) > 3
 
 
+METRICS_PAGE, TABLES_PAGE = (ROOT / "docs" / "metrics.md").read_text().split("## Tables of")
+
+
 def test_every_metric_is_explained():
-    page = (ROOT / "docs" / "metrics.md").read_text()
-    explained = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    explained = re.findall(r"^\| `([^`]+)` \|", METRICS_PAGE, re.MULTILINE)
     assert sorted(explained) == sorted(METRICS)
+
+
+def test_every_column_of_a_suites_tables_is_explained():
+    written = {f.name for f in fields(Row)}
+    row = Row("A-v0", "some", 0, 1.0, 0.0)
+    written |= {name for summary in summarise([row]) for name in summary.cells()}
+    explained = set(re.findall(r"`(\w+)`", TABLES_PAGE))
+    assert {re.sub("_(low|high)$", "", name) for name in written} <= explained
 
 
 def test_public_names():
