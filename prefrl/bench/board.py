@@ -112,16 +112,19 @@ class Board:
 
     def _table(self) -> Table:
         done = sum(cell.key in self._rows for cell in self._cells)
+        tasks = list(dict.fromkeys(cell.task for cell in self._cells))
         conditions = list(dict.fromkeys(cell.condition for cell in self._cells))
         table = Table(
             title=f"{done} of {len(self._cells)} runs, {len(self._failed)} failed, "
             f"{duration(self.seconds_left())} left"
         )
-        table.add_column("task")
-        for condition in conditions:
-            table.add_column(condition, justify="right")
-        for task in dict.fromkeys(cell.task for cell in self._cells):
-            table.add_row(task, *(self._entry(task, condition) for condition in conditions))
+        down, across = (tasks, conditions) if len(tasks) >= len(conditions) else (conditions, tasks)
+        table.add_column("task" if down is tasks else "condition")
+        for name in across:
+            table.add_column(name, justify="right")
+        for first in down:
+            pairs = [(first, name) if down is tasks else (name, first) for name in across]
+            table.add_row(first, *(self._entry(*pair) for pair in pairs))
         return table
 
     def _entry(self, task: str, condition: str) -> str:
@@ -133,7 +136,7 @@ class Board:
             if key in self._running:
                 cell, folder = self._running[key]
                 step = read_last(folder / "metrics.csv").get("time/step", 0.0)
-                parts.append(f"[green]{step / cell.config.run.steps:.0%}[/green]")
+                parts.append(f"[green]{min(1.0, step / cell.config.run.steps):.0%}[/green]")
         if failed := sum(key in self._failed for key in keys):
             parts.append(f"[red]{failed} failed[/red]")
         return " ".join(part for part in parts if part)
