@@ -149,7 +149,7 @@ def _report(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from prefrl.bench import bench
+    from prefrl.bench.bench import bench
 
     options = {k: getattr(args, k) for k in ("seeds", "jobs", "out", "anchors", "quiet")}
     print(bench(args.suite, **options))

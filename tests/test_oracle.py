@@ -46,6 +46,21 @@ def test_thresholds_follow_the_latest_clips(make_clip, tmp_path):
     store.ask(make_clip(10.0, seed=7), make_clip(30.0, seed=7), step=3, rule="random")
     again(store, 3)
     assert store.labels()[-1].answer == "equal"
+    for i in range(50):  # 100 clips of little, and all before is forgotten
+        store.ask(make_clip(1.0, seed=i), make_clip(2.0, seed=i), step=4, rule="random")
+    store.ask(make_clip(10.0, seed=8), make_clip(30.0, seed=8), step=4, rule="random")
+    again(store, 4)
+    assert store.labels()[-1].answer == "right"
+    store.close()
+
+
+def test_thresholds_do_not_look_ahead(make_clip, tmp_path):
+    """A resumed run finds queries in its store that it has yet to come by again."""
+    store = LabelStore(tmp_path / "labels.db")
+    query = store.ask(make_clip(1.0), make_clip(2.2), step=1, rule="random")
+    store.ask(make_clip(900.0), make_clip(901.0), step=2, rule="random")
+    Oracle(teacher=Teacher(equal=0.5))(store, 1)
+    assert [(label.query.id, label.answer) for label in store.labels()] == [(query, "right")]
     store.close()
 
 

@@ -112,6 +112,7 @@ def test_lapses_are_guesses_that_lean_to_the_left():
     # 0.4 guesses, of which 0.7 are left.
     assert share(asked, "right", [2], [1]) == 0.4 * 0.3
     assert share(asked, "left", [1], [2]) == 0.4 * 0.7
+    assert share(asked, "equal", [1], [1]) == 1.0
 
 
 def test_people_are_as_clarify_found_them():

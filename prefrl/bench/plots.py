@@ -58,6 +58,22 @@ def read_anchors(path: Path) -> list[Anchor]:
         raise UserError(f"cannot read published figures from '{path}': {error}") from None
 
 
+Look = Mapping[str, Any]
+"""How a line is drawn: matplotlib's `color`, `ls` and `marker`."""
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each name; no two of the first sixteen are alike."""
+    return {
+        name: {
+            "color": COLOURS[i % len(COLOURS)],
+            "ls": STYLES[i // len(COLOURS) % len(STYLES)],
+            "marker": MARKERS[i % len(MARKERS)],
+        }
+        for i, name in enumerate(names)
+    }
+
+
 def draw(
     folder: Path,
     rows: Sequence[Row],
@@ -84,15 +100,14 @@ def draw(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    conditions = list(dict.fromkeys(r.condition for r in rows if r.condition != RANDOM_ACTIONS))
-    looks = {name: _look(i) for i, name in enumerate(conditions)}
-    pictures = {"curves": lambda: draw_curves(curves, summaries, looks, anchors)}
+    look = looks(list(dict.fromkeys(r.condition for r in rows if r.condition != RANDOM_ACTIONS)))
+    pictures = {"curves": lambda: draw_curves(curves, summaries, look, anchors)}
     if len({round(s.labels) for s in summaries if s.task == ALL and s.labels}) > 1:
-        pictures["labels"] = lambda: draw_labels(summaries, looks, reference)
+        pictures["labels"] = lambda: draw_labels(summaries, reference)
     scored = [s for s in summaries if not math.isnan(s.normalised.value)]
     if scored:
-        pictures["conditions"] = lambda: draw_conditions(scored, looks, reference, baseline)
-        pictures["profile"] = lambda: draw_profile(rows, looks, reference)
+        pictures["conditions"] = lambda: draw_conditions(scored, look, reference, baseline)
+        pictures["profile"] = lambda: draw_profile(rows, look, reference)
     paths = []
     for name, make in pictures.items():
         figure = make()
@@ -107,7 +122,7 @@ def draw(
 def draw_curves(
     curves: Sequence[CurvePoint],
     summaries: Sequence[Summary],
-    looks: Mapping[str, dict[str, Any]],
+    look: Mapping[str, Look],
     anchors: Sequence[Anchor] = (),
 ) -> Any:
     """True return while training: mean over runs, and its 95 % bootstrap interval as a band."""
@@ -125,10 +140,10 @@ def draw_curves(
         axis.set_visible(False)
     rng = np.random.default_rng(0)
     for task, axis in zip(tasks, np.atleast_1d(axes).flat, strict=False):
-        for condition, look in looks.items():
+        for condition, style in look.items():
             steps, low, middle, high = _band(curves, task, condition, rng)
-            axis.plot(steps, middle, label=condition, lw=1.6, **_line(look))
-            axis.fill_between(steps, low, high, color=look["color"], alpha=0.18, lw=0)
+            axis.plot(steps, middle, label=condition, lw=1.6, **_line(style))
+            axis.fill_between(steps, low, high, color=style["color"], alpha=0.18, lw=0)
         settings = {(round(s.labels), s.steps) for s in summaries if s.task == task}
         for anchor in anchors:
             if anchor.task == task and any(_agrees(anchor, *setting) for setting in settings):
@@ -153,18 +168,16 @@ def draw_curves(
     return figure
 
 
-def draw_labels(
-    summaries: Sequence[Summary], looks: Mapping[str, dict[str, Any]], reference: str
-) -> Any:
+def draw_labels(summaries: Sequence[Summary], reference: str) -> Any:
     """Normalised return against labels: each task thin, all together thick with the interval."""
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
     learned = [s for s in summaries if s.condition != reference and s.labels]
     tasks = [t for t in dict.fromkeys(s.task for s in learned) if t != ALL]
-    for i, task in enumerate(tasks):
+    for task, style in looks(tasks).items():
         points = sorted((s.labels, s.normalised.value) for s in learned if s.task == task)
-        axis.plot(*zip(*points, strict=True), label=task, lw=1, ms=4, **_look(i))
+        axis.plot(*zip(*points, strict=True), label=task, lw=1, ms=4, **style)
     together = sorted((s for s in learned if s.task == ALL), key=lambda s: s.labels)
     axis.errorbar(
         [s.labels for s in together],
@@ -186,7 +199,7 @@ def draw_labels(
 
 def draw_conditions(
     summaries: Sequence[Summary],
-    looks: Mapping[str, dict[str, Any]],
+    look: Mapping[str, Look],
     reference: str,
     baseline: str,
 ) -> Any:
@@ -210,7 +223,7 @@ def draw_conditions(
     )
     places = np.arange(len(whole))
     bars = axes[0, 0]
-    colours = [looks[s.condition]["color"] for s in whole]
+    colours = [look[s.condition]["color"] for s in whole]
     bars.barh(places, [s.normalised.value for s in whole], color=colours, alpha=0.55)
     bars.errorbar(
         [s.normalised.value for s in whole],
@@ -253,7 +266,7 @@ def draw_conditions(
     return figure
 
 
-def draw_profile(rows: Sequence[Row], looks: Mapping[str, dict[str, Any]], reference: str) -> Any:
+def draw_profile(rows: Sequence[Row], look: Mapping[str, Look], reference: str) -> Any:
     """Performance profile: the share of runs above each normalised return, with its interval."""
     from matplotlib import pyplot as plt
 
@@ -262,13 +275,13 @@ def draw_profile(rows: Sequence[Row], looks: Mapping[str, dict[str, Any]], refer
     top = max(float(values.max()) for values in normalised.values())
     thresholds = np.linspace(0, max(1.1, top), 120)
     rng = np.random.default_rng(0)
-    for condition, look in looks.items():
+    for condition, style in look.items():
         scores = [values for (_, name), values in normalised.items() if name == condition]
         if not scores:
             continue
         low, high = interval(lambda s: profile(s, thresholds), scores, repetitions=1000, rng=rng)
-        axis.plot(thresholds, profile(scores, thresholds), label=condition, lw=1.6, **_line(look))
-        axis.fill_between(thresholds, low, high, color=look["color"], alpha=0.12, lw=0)
+        axis.plot(thresholds, profile(scores, thresholds), label=condition, lw=1.6, **_line(style))
+        axis.fill_between(thresholds, low, high, color=style["color"], alpha=0.12, lw=0)
     axis.axvline(1, color=GREY, lw=1, ls=":")
     axis.set_xlabel(f"normalised true return (1 is {reference})")
     axis.set_ylabel("share of runs above it")
@@ -277,16 +290,7 @@ def draw_profile(rows: Sequence[Row], looks: Mapping[str, dict[str, Any]], refer
     return figure
 
 
-def _look(i: int) -> dict[str, Any]:
-    """Colour, line style and marker, so that no two of the first sixteen look alike."""
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "ls": STYLES[i // len(COLOURS) % len(STYLES)],
-        "marker": MARKERS[i % len(MARKERS)],
-    }
-
-
-def _line(look: Mapping[str, Any]) -> dict[str, Any]:
+def _line(look: Look) -> Look:
     return {key: value for key, value in look.items() if key != "marker"}
 
 

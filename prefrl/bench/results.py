@@ -160,6 +160,14 @@ class Results:
         """The cells that have no row yet."""
         return [c for c in cells if c.key not in self.rows]
 
+    def of(self, suite: Suite) -> list[Row]:
+        """The rows of that suite, and those of random actions, in the suite's order."""
+        tasks, conditions = list(suite.tasks), [*suite.conditions, RANDOM_ACTIONS]
+        found = [r for r in self.rows.values() if r.task in tasks and r.condition in conditions]
+        return sorted(
+            found, key=lambda r: (tasks.index(r.task), conditions.index(r.condition), r.seed)
+        )
+
     def add(self, cell: Cell, run: Run) -> Row:
         """Write down a finished run."""
         result: dict[str, Any] = {

@@ -87,12 +87,11 @@ class Teacher:
         answers = np.where(decided & (draws[:, 1] < self.lapse), guesses, answers)
         flipped = decided & (draws[:, 1] >= 1 - self.mistake)
         answers = np.where(flipped, LEFT + RIGHT - answers, answers)
-        level = max(0.0, mean)
-        alike = max(self.equal * level, self.alike * deviation)
+        alike = max(self.equal * mean, self.alike * deviation)
         answers = np.where(apart < alike, EQUAL, answers)
-        if level > 0:
+        if mean > 0:
             answers = np.where(
-                (self.skip > 0) & (np.maximum(*returns) <= self.skip * level), SKIP, answers
+                (self.skip > 0) & (np.maximum(*returns) <= self.skip * mean), SKIP, answers
             )
         return answers
 

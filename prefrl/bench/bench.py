@@ -1,0 +1,114 @@
+"""A suite from its name to its tables and pictures."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefrl.bench.board import Board
+from prefrl.bench.plots import Anchor, draw, read_anchors
+from prefrl.bench.results import RANDOM_ACTIONS, Results, Row, write_table
+from prefrl.bench.runner import run_cells
+from prefrl.bench.suites import Suite, load_suite
+from prefrl.bench.summary import Summary, summarise
+from prefrl.checks import check_start
+from prefrl.errors import RunFailed, UserError
+from prefrl.evaluation import random_returns
+from prefrl.lock import hold
+
+log = logging.getLogger("prefrl")
+
+
+def bench(
+    suite: str,
+    *,
+    seeds: int | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    anchors: str | Path | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Run what is missing of a suite, write its tables and draw its pictures.
+
+    Args:
+        suite: A suite's name or a YAML file's path.
+        seeds: How many for each task; None: as the suite says.
+        jobs: Processes at a time, one thread each; None: one for each core.
+        out: The results folder; None: `runs/bench/SUITE`. Finished runs in it are reused, those
+            that were stopped go on.
+        anchors: A CSV of published figures, such as `benchmarks/anchors.csv`, to be drawn where
+            task, labels and steps agree.
+        quiet: Print nothing while it runs.
+
+    Returns:
+        The results folder.
+
+    Raises:
+        UserError: The suite is wrong, or the folder holds results of another version or
+            configuration; nothing was run.
+        RunFailed: Some runs failed; all others are in the tables.
+    """
+    if seeds is not None and seeds < 1:
+        raise UserError(f"seeds must be at least 1, got {seeds}")
+    if jobs is not None and jobs < 1:
+        raise UserError(f"jobs must be at least 1, got {jobs}")
+    found = load_suite(suite)
+    published = read_anchors(Path(anchors)) if anchors is not None else []
+    cells = found.cells(seeds)
+    results = Results(Path(out) if out is not None else Path("runs") / "bench" / found.name)
+    with hold(results.folder / ".bench") as alone:
+        if not alone:
+            raise UserError(f"'{results.folder}' is in use by another bench: give another --out")
+        results.claim(found)
+        missing = results.missing(cells)
+        for task, condition in dict.fromkeys((c.task, c.condition) for c in missing):
+            check_start(found.config(task, condition))
+        cores = len(os.sched_getaffinity(0))
+        if (jobs or 0) > cores:
+            log.warning("%d jobs on %d cores: each run will be slower", jobs, cores)
+        _measure_random_actions(found, results)
+        with Board(cells, list(results.rows.values()), jobs or cores, quiet=quiet) as board:
+            for news in run_cells(missing, results.runs, jobs or cores):
+                if news is None:
+                    board.refresh()
+                elif news.failure:
+                    board.failed(news.cell, news.failure)
+                elif news.run:
+                    board.finished(results.add(news.cell, news.run))
+                else:
+                    board.started(news.cell, news.folder)
+        conclude(found, results, published)
+    if board.failures:
+        (task, condition, seed), sentence = next(iter(board.failures.items()))
+        raise RunFailed(
+            f"{len(board.failures)} of {len(cells)} runs failed, {task} {condition} seed {seed} "
+            f"with '{sentence}'; the same command tries them again"
+        )
+    return results.folder
+
+
+def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> list[Summary]:
+    """Write the aggregate of what there is of a suite, and draw its pictures."""
+    rows = results.of(suite)
+    summaries = summarise(rows, reference=suite.reference, baseline=suite.baseline)
+    write_table(results.folder / "aggregate.csv", [summary.cells() for summary in summaries])
+    draw(
+        results.folder,
+        rows,
+        results.curves,
+        summaries,
+        title=suite.about,
+        reference=suite.reference,
+        baseline=suite.baseline,
+        anchors=anchors,
+    )
+    return summaries
+
+
+def _measure_random_actions(suite: Suite, results: Results) -> None:
+    """Add the return of random actions, which counts as 0, for each task that lacks it."""
+    for task in suite.tasks:
+        if (task, RANDOM_ACTIONS, 0) not in results.rows:
+            env = suite.config(task, next(iter(suite.conditions))).env
+            returns = random_returns(env)
+            results.put(Row(task, RANDOM_ACTIONS, 0, float(returns.mean()), float(returns.std())))
