@@ -124,10 +124,16 @@ def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys):
     with pytest.raises(RunFailed, match=r"1 of 2 runs failed, .* own seed 0 with '.*not finite"):
         bench(str(tiny), out=tmp_path / "out", jobs=2)
     assert "failed: " in capsys.readouterr().err
-    assert len(table(tmp_path / "out" / "results.csv")) == 2, "a run and random actions"
+    rows = {row["condition"]: row for row in table(tmp_path / "out" / "results.csv")}
+    assert "not finite" in rows["own"]["failure"]
+    assert rows["own"]["true_return_mean"] == rows["random"]["failure"] == ""
+    aggregate = table(tmp_path / "out" / "aggregate.csv")
+    assert [row["condition"] for row in aggregate] == ["random"]
     oracle.write_text(good)
     bench(str(tiny), out=tmp_path / "out", quiet=True)
-    assert len(table(tmp_path / "out" / "results.csv")) == 3
+    rows = {row["condition"]: row for row in table(tmp_path / "out" / "results.csv")}
+    assert rows["own"]["true_return_mean"]
+    assert rows["own"]["failure"] == ""
 
 
 def start(tiny, out):

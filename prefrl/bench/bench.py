@@ -10,9 +10,9 @@ from prefrl.bench.plots import Anchor, draw, read_anchors
 from prefrl.bench.results import RANDOM_ACTIONS, Results, Row, write_table
 from prefrl.bench.runner import run_cells
 from prefrl.bench.suites import Suite, load_suite
-from prefrl.bench.summary import Summary, summarise
+from prefrl.bench.summary import summarise
 from prefrl.checks import check_start
-from prefrl.errors import RunFailed, UserError
+from prefrl.errors import Interrupted, RunFailed, UserError
 from prefrl.evaluation import random_returns
 from prefrl.lock import hold
 
@@ -67,16 +67,22 @@ def bench(
         if (jobs or 0) > cores:
             log.warning("%d jobs on %d cores: each run will be slower", jobs, cores)
         _measure_random_actions(found, results)
-        with Board(cells, list(results.rows.values()), jobs or cores, quiet=quiet) as board:
-            for news in run_cells(missing, results.runs, jobs or cores):
-                if news is None:
-                    board.refresh()
-                elif news.failure:
-                    board.failed(news.cell, news.failure)
-                elif news.run:
-                    board.finished(results.add(news.cell, news.run))
-                else:
-                    board.started(news.cell, news.folder)
+        board = Board(cells, results.of(found), jobs or cores, quiet=quiet)
+        try:
+            with board:
+                for news in run_cells(missing, results.runs, jobs or cores):
+                    if news is None:
+                        board.refresh()
+                    elif news.failure:
+                        results.fail(news.cell, news.failure)
+                        board.failed(news.cell, news.failure)
+                    elif news.run:
+                        board.finished(results.add(news.cell, news.run))
+                    else:
+                        board.started(news.cell, news.folder)
+        except Interrupted:
+            conclude(found, results, published)
+            raise
         conclude(found, results, published)
     if board.failures:
         (task, condition, seed), sentence = next(iter(board.failures.items()))
@@ -87,10 +93,12 @@ def bench(
     return results.folder
 
 
-def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> list[Summary]:
+def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> None:
     """Write the aggregate of what there is of a suite, and draw its pictures."""
     rows = results.of(suite)
     summaries = summarise(rows, reference=suite.reference, baseline=suite.baseline)
+    if not summaries:
+        return
     write_table(results.folder / "aggregate.csv", [summary.cells() for summary in summaries])
     draw(
         results.folder,
@@ -102,7 +110,6 @@ def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> 
         baseline=suite.baseline,
         anchors=anchors,
     )
-    return summaries
 
 
 def _measure_random_actions(suite: Suite, results: Results) -> None:

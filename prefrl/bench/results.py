@@ -55,6 +55,8 @@ class Row:
     steps_per_second: float = float("nan")
     wall_seconds: float = float("nan")
     commit: str = ""
+    failure: str = ""
+    """Why it ended without a result; it is tried again."""
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -157,13 +159,17 @@ class Results:
             )
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The cells that have no row yet."""
-        return [c for c in cells if c.key not in self.rows]
+        """The cells that have no row yet, or that of a failure."""
+        return [c for c in cells if c.key not in self.rows or self.rows[c.key].failure]
 
     def of(self, suite: Suite) -> list[Row]:
-        """The rows of that suite, and those of random actions, in the suite's order."""
+        """The finished rows of that suite, and those of random actions, in the suite's order."""
         tasks, conditions = list(suite.tasks), [*suite.conditions, RANDOM_ACTIONS]
-        found = [r for r in self.rows.values() if r.task in tasks and r.condition in conditions]
+        found = [
+            row
+            for row in self.rows.values()
+            if row.task in tasks and row.condition in conditions and not row.failure
+        ]
         return sorted(
             found, key=lambda r: (tasks.index(r.task), conditions.index(r.condition), r.seed)
         )
@@ -190,6 +196,10 @@ class Results:
         self._curves += [CurvePoint(*cell.key, step, value) for step, value in curve(run)]
         self.put(row)
         return row
+
+    def fail(self, cell: Cell, sentence: str) -> None:
+        """Write down that a run ended without a result."""
+        self.put(Row(*cell.key, float("nan"), float("nan"), failure=sentence))
 
     def put(self, row: Row) -> None:
         """Write down a row."""
