@@ -55,21 +55,43 @@ def read_preset(env_id: str, preset: str | None = None) -> Mapping[str, Mapping[
     """Sections of the preset named or at path `preset`, or of `env_id`'s own (empty if none)."""
     if preset is None:
         path = PRESETS / f"{env_id.split(':')[-1].replace('/', '-')}.yaml"
-        if not path.exists():
-            return {}
-    elif preset.endswith((".yaml", ".yml")):
-        path = Path(preset)
-        if not path.exists():
-            raise UserError(f"preset file '{preset}' does not exist")
-    else:
-        path = PRESETS / f"{preset.replace('/', '-')}.yaml"
-        if not path.exists():
-            known = [p.stem for p in PRESETS.glob("*.yaml")]
-            raise UserError(f"unknown preset '{preset}': {nearest(preset, known)}")
+        return read_yaml(path, "preset") or {} if path.exists() else {}
+    return read_yaml(find_yaml(preset, PRESETS, "preset"), "preset") or {}
+
+
+def find_yaml(name: str, folder: Path, kind: str) -> Path:
+    """The file of that name in `folder`, or at that path if the name ends like one.
+
+    Args:
+        name: A name without its ending (`/` stands for `-`), or a path ending in `.yaml` or `.yml`.
+        folder: Where the known ones are.
+        kind: What it is, to name in errors, such as `preset`.
+
+    Raises:
+        UserError: There is none; the nearest is named.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"{kind} file '{name}' does not exist")
+        return path
+    path = folder / f"{name.replace('/', '-')}.yaml"
+    if not path.is_file():
+        known = [found.stem for found in folder.glob("*.yaml")]
+        raise UserError(f"unknown {kind} '{name}': {nearest(name, known)}")
+    return path
+
+
+def read_yaml(path: Path, kind: str) -> Any:
+    """What the YAML file holds.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     try:
-        return yaml.safe_load(path.read_text()) or {}
+        return yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read preset '{path}': {error}") from None
+        raise UserError(f"cannot read {kind} '{path}': {error}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
 

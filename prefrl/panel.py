@@ -2,21 +2,20 @@
 
 import math
 import time
-from types import TracebackType
+from typing import Self
 
-from rich.console import Console
-from rich.live import Live
 from rich.panel import Panel as Box
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from prefrl.run import Run
+from prefrl.terminal import TerminalView
 
 EVERY = 10.0
 """Seconds between two plain lines."""
 
 
-class Panel:
+class Panel(TerminalView):
     """Shows the progress of a run.
 
     Args:
@@ -25,37 +24,20 @@ class Panel:
     """
 
     def __init__(self, run: Run, *, quiet: bool) -> None:
+        super().__init__(quiet=quiet)
         self._run = run
-        self._console = Console(stderr=True, quiet=quiet)
-        self._live = Live(console=self._console, auto_refresh=False)
-        self._terminal = self._console.is_terminal and not quiet
         self._next_line = 0.0
-        self._began: tuple[float, float] | None = None
 
-    def __enter__(self) -> "Panel":
-        if self._terminal:
-            self._live.start()
+    def __enter__(self) -> Self:
+        super().__enter__()
         self.say(f"training in {self._run.path}")
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._terminal:
-            self._live.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line that stays."""
-        self._console.print(line, soft_wrap=True, highlight=False)
 
     def update(self, values: dict[str, float]) -> None:
         """Show the latest metrics."""
         facts = self._facts(values)
-        if self._terminal:
-            self._live.update(self._box(facts, values["time/step"]), refresh=True)
+        if self.on_terminal:
+            self.show(self._box(facts, values["time/step"]))
             return
         now = time.monotonic()
         if now >= self._next_line or values["time/step"] >= self._run.config.run.steps:

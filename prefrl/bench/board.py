@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from prefrl.bench.results import Row
 from prefrl.bench.suites import Cell
 from prefrl.metrics import read_last
+from prefrl.terminal import TerminalView
 
 
-class Board:
+class Board(TerminalView):
     """Shows how far a suite is, what it has brought, and how long it will take.
 
     Args:
@@ -27,28 +25,12 @@ class Board:
     def __init__(
         self, cells: Sequence[Cell], rows: Sequence[Row], jobs: int, *, quiet: bool
     ) -> None:
+        super().__init__(quiet=quiet)
         self._cells = cells
         self._rows = {row.key: row for row in rows}
         self._jobs = jobs
         self._running: dict[tuple[str, str, int], tuple[Cell, Path]] = {}
         self._failed: dict[tuple[str, str, int], str] = {}
-        self._console = Console(stderr=True, quiet=quiet)
-        self._terminal = self._console.is_terminal and not quiet
-        self._live = Live(console=self._console, auto_refresh=False)
-
-    def __enter__(self) -> "Board":
-        if self._terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._terminal:
-            self._live.stop()
 
     @property
     def failures(self) -> dict[tuple[str, str, int], str]:
@@ -74,17 +56,15 @@ class Board:
 
     def refresh(self) -> None:
         """Draw the table anew, where there is a terminal."""
-        if self._terminal:
-            self._live.update(self._table(), refresh=True)
+        if self.on_terminal:
+            self.show(self._table())
 
     def _line(self, key: tuple[str, str, int], text: str) -> None:
         task, condition, seed = key
         done = sum(cell.key in self._rows for cell in self._cells) + len(self._failed)
-        self._console.print(
+        self.say(
             f"{done}/{len(self._cells)}  {task}  {condition}  seed {seed}: {text}  "
-            f"({duration(self.seconds_left())} left)",
-            soft_wrap=True,
-            highlight=False,
+            f"({duration(self.seconds_left())} left)"
         )
         self.refresh()
 

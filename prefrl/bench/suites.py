@@ -23,10 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from prefrl.config import Config
-from prefrl.configfile import config_to_tree, load_config
+from prefrl.configfile import config_to_tree, find_yaml, load_config, read_yaml
 from prefrl.environment import find_spec
 from prefrl.errors import UserError, nearest
 
@@ -126,22 +124,8 @@ def load_suite(name: str) -> Suite:
     Raises:
         UserError: There is none, or it names an unknown key, task or condition.
     """
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if not path.is_file():
-            raise UserError(f"suite file '{name}' does not exist")
-    else:
-        path = SUITES / f"{name}.yaml"
-        if not path.is_file():
-            known = [p.stem for p in SUITES.glob("*.yaml")]
-            raise UserError(f"unknown suite '{name}': {nearest(name, known)}")
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read suite '{path}': {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return suite_from_tree(path.stem, tree)
+    path = find_yaml(name, SUITES, "suite")
+    return suite_from_tree(path.stem, read_yaml(path, "suite"))
 
 
 def suite_from_tree(name: str, tree: Any) -> Suite:
