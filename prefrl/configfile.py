@@ -89,11 +89,24 @@ def read_yaml(path: Path, kind: str) -> Any:
         UserError: It cannot be read.
     """
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {kind} '{path}': {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that there is not is a ValueError
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, not the end of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key}' stands twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def config_from_tree(tree: Mapping[str, Mapping[str, Any]]) -> Config:

@@ -74,7 +74,7 @@ def _import_module(module: str, env_id: str) -> None:
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: a user's module lies beside them
     try:
         importlib.import_module(module)
-    except Exception as error:  # the user's own code may fail in any way
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise UserError(
             f"environment '{env_id}': cannot import '{module}': {sentence(error)}"
         ) from None
@@ -99,7 +99,7 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
         raise UserError(f"{config.id} needs another package: {error}") from None
     except TypeError as error:
         raise UserError(f"{config.id} does not take these arguments: {error}") from None
-    except Exception as error:  # the user's own code may fail in any way
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise UserError(f"{config.id} cannot be made: {sentence(error)}") from None
     if config.termination != "allow":
         return FixedHorizon(env, config.termination)
@@ -155,6 +155,6 @@ def choose_renderer() -> str:
     return os.environ.get("MUJOCO_GL", "glfw")
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: BaseException) -> str:
     """What went wrong, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

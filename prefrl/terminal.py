@@ -36,7 +36,7 @@ class TerminalView:
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
-        self._console.print(line, soft_wrap=True, highlight=False)
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def show(self, picture: RenderableType) -> None:
         """Draw the picture anew, where there is a terminal."""

@@ -13,9 +13,11 @@ import yaml
 
 from prefrl.bench.bench import bench
 from prefrl.bench.board import Board, duration
-from prefrl.bench.results import RANDOM_ACTIONS, CurvePoint, Results, Row
-from prefrl.bench.suites import suite_from_tree
-from prefrl.bench.summary import ALL, summarise
+from prefrl.bench.plots import draw
+from prefrl.bench.results import CurvePoint, Results, Row
+from prefrl.bench.runner import run_cells, why_it_ended
+from prefrl.bench.suites import ALL, RANDOM_ACTIONS, suite_from_tree
+from prefrl.bench.summary import summarise
 from prefrl.errors import RunFailed, UserError
 
 TINY = """
@@ -83,8 +85,13 @@ def test_only_what_is_new_is_run(tmp_path):
 
 def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
     results = Results(tmp_path / "out")
-    results.claim(suite_from_tree("tiny", yaml.safe_load(TINY)))
+    suite = suite_from_tree("tiny", yaml.safe_load(TINY))
+    results.claim(suite)
     tiny.write_text(TINY.replace("budget: 8", "budget: 9"))
+    other = suite_from_tree("tiny", yaml.safe_load(tiny.read_text()))
+    results.claim(other)  # nothing was run yet
+    results.claim(suite)
+    results.put(Row("prefrl/PointMass-v0", "true-reward", 0, 1.0, 0.0))
     with pytest.raises(UserError, match=r"under 'true-reward' with labels.budget 8, not 9: give"):
         bench(str(tiny), out=tmp_path / "out")
     # Other conditions may be added.
@@ -96,11 +103,13 @@ def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
     file.write_text(yaml.safe_dump(known | {"versions": known["versions"] | {"torch": "1.0"}}))
     with pytest.raises(UserError, match=r"holds results of torch 1\.0, this is torch 2"):
         bench(str(tiny), out=tmp_path / "out")
+    file.unlink()
+    with pytest.raises(UserError, match=r"no suite.yaml that says what they were made with"):
+        bench(str(tiny), out=tmp_path / "out")
     assert not (tmp_path / "out" / "runs").exists(), "nothing was run"
 
 
 def test_a_run_folder_of_another_configuration_is_not_taken_over(tiny, tmp_path):
-    from prefrl.bench.runner import run_cells
     from prefrl.run import Run
 
     cell, other = (
@@ -112,28 +121,51 @@ def test_a_run_folder_of_another_configuration_is_not_taken_over(tiny, tmp_path)
         list(run_cells([cell], tmp_path, 1))
 
 
-def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys):
-    """The oracle turns to NaN in the middle; once it is mended, the same command goes on."""
-    oracle = tmp_path / "oracle.py"
-    good = "def score(clip):\n    return clip.true_rewards"
-    oracle.write_text(f"{good} if clip.step < 1000 else clip.true_rewards * float('nan')\n")
-    conditions = f"conditions: {{own: {{labels: {{oracle: '{oracle}:score'}}}}, random: {{}}}}\n"
-    tiny.write_text(
-        TINY[: TINY.index("conditions:")].replace("reference: true-reward", "") + conditions
-    )
-    with pytest.raises(RunFailed, match=r"1 of 2 runs failed, .* own seed 0 with '.*not finite"):
-        bench(str(tiny), out=tmp_path / "out", jobs=2)
-    assert "failed: " in capsys.readouterr().err
-    rows = {row["condition"]: row for row in table(tmp_path / "out" / "results.csv")}
-    assert "not finite" in rows["own"]["failure"]
+def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys, monkeypatch):
+    """The oracle fails in the middle; once it is mended, the same command goes on.
+
+    Its path is relative, its complaint looks like markup, and another run's folder was left half
+    made by a kill.
+    """
+    monkeypatch.chdir(tmp_path)
+    oracle = Path("oracle.py")
+    good = "def score(clip):\n    {}return clip.true_rewards\n"
+    oracle.write_text(good.format("if clip.step > 1000: raise ValueError('see [/a]')\n    "))
+    head = TINY[: TINY.index("conditions:")].replace("reference: true-reward", "")
+    conditions = "conditions: {own: {labels: {oracle: 'oracle.py:score'}}, random: {}}\n"
+    tiny.write_text(head + conditions)
+    Path("out/runs/prefrl-PointMass-v0-random-seed0/checkpoints").mkdir(parents=True)
+    with pytest.raises(RunFailed, match=r"1 of 2 runs failed, .* own seed 0 with '.*see \[/a\]"):
+        bench(str(tiny), out="out", jobs=2)
+    assert "ValueError: see [/a]" in capsys.readouterr().err
+    rows = {row["condition"]: row for row in table(Path("out/results.csv"))}
+    assert "see [/a]" in rows["own"]["failure"]
     assert rows["own"]["true_return_mean"] == rows["random"]["failure"] == ""
-    aggregate = table(tmp_path / "out" / "aggregate.csv")
-    assert [row["condition"] for row in aggregate] == ["random"]
-    oracle.write_text(good)
-    bench(str(tiny), out=tmp_path / "out", quiet=True)
-    rows = {row["condition"]: row for row in table(tmp_path / "out" / "results.csv")}
+    assert [row["condition"] for row in table(Path("out/aggregate.csv"))] == ["random"]
+    oracle.write_text(good.format(""))
+    bench(str(tiny), out="out", quiet=True)
+    rows = {row["condition"]: row for row in table(Path("out/results.csv"))}
     assert rows["own"]["true_return_mean"]
     assert rows["own"]["failure"] == ""
+
+
+def test_why_a_process_ended_is_one_sentence(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("prefrl: no\nTraceback\nValueError: a tensor of\n  [nan]], grad_fn=<A>)\n")
+    assert why_it_ended(log, 1) == "ValueError: a tensor of"
+    assert why_it_ended(log, -9) == "signal 9 ended it"
+    log.write_text("")
+    assert why_it_ended(log, 1) == "it said nothing"
+
+
+def test_a_policy_that_diverged_is_a_failure(tiny, tmp_path):
+    from prefrl.run import Run
+
+    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    run = Run.create(tmp_path / "run", cell.config)
+    run.finish({"true_return_mean": float("nan")})
+    with pytest.raises(RunFailed, match="is not a number"):
+        Results(tmp_path / "out").add(cell, run)
 
 
 def start(tiny, out):
@@ -184,8 +216,9 @@ def test_two_benches_do_not_share_a_folder(tiny, tmp_path):
 
 
 def test_more_jobs_than_cores_are_warned_of(tiny, tmp_path, caplog):
-    results = Results(tmp_path / "out")
-    for cell in suite_from_tree("tiny", yaml.safe_load(TINY)).cells():
+    results, suite = Results(tmp_path / "out"), suite_from_tree("tiny", yaml.safe_load(TINY))
+    results.claim(suite)
+    for cell in suite.cells():
         results.put(Row(*cell.key, 1.0, 0.0))
     bench(str(tiny), out=tmp_path / "out", jobs=1, quiet=True)
     assert not caplog.messages
@@ -255,6 +288,32 @@ def test_a_task_without_its_reference_is_not_normalised():
     by_key = {(s.task, s.condition): s for s in found}
     assert np.isnan(by_key["B-v0", "few"].normalised.value)
     assert by_key[ALL, "few"].normalised.value == by_key["A-v0", "few"].normalised.value
+
+
+def test_a_reference_that_is_no_better_than_chance_is_no_scale():
+    worse = [Row("A-v0", "true", 2, -300.0, 0.0, steps=1000)]
+    found = {(s.task, s.condition): s for s in summarise(ROWS + worse, reference="true")}
+    assert np.isnan(found["A-v0", "few"].normalised.value)
+    assert found[ALL, "few"].normalised.value == found["B-v0", "few"].normalised.value
+
+
+def test_a_single_run_has_no_interval():
+    single = next(s for s in summarise(ROWS, reference="true") if s.task == "B-v0")
+    assert single.true_return.value == -10
+    assert np.isnan(single.true_return.low)
+
+
+def test_pictures_stand_odd_words_and_outliers(tmp_path):
+    rows = [
+        *ROWS,
+        Row("A-v0", "few", 2, 1e9, 0.0, labels_answered=5, steps=1000),
+        Row("B-v0", "$x_$y", 0, -20.0, 0.0, labels_answered=9, steps=500),
+    ]
+    title = "What costs $1 and $2? " * 12
+    summaries = summarise(rows, reference="true", baseline="few")
+    paths = draw(tmp_path, rows, [], summaries, title=title, reference="true", baseline="few")
+    assert {path.stem for path in paths} == {"curves", "conditions", "profile", "labels"}
+    assert "$x_$y" in (tmp_path / "conditions.svg").read_text()
 
 
 def test_time_left_goes_by_each_tasks_own_speed():

@@ -70,6 +70,7 @@ def test_bad_values_are_named(overrides, message):
 def test_presets_by_name_and_path(tmp_path):
     (tmp_path / "mine.yaml").write_text("agent: {gamma: 0.5}\n")
     assert load_config("Ant-v5", {}, "mine.yaml").agent.gamma == 0.5
+    assert load_config("Ant-v5", {}, str(tmp_path / "mine.yaml")).agent.gamma == 0.5
     assert load_config("Ant-v5", {}, "prefrl/PointMass-v0").clips.length == 15
     with pytest.raises(UserError, match="did you mean 'Hopper-v5'"):
         load_config("Ant-v5", {}, "Hoper-v5")

@@ -100,6 +100,12 @@ def test_ties_alone_in_the_first_batch_end_it(make_clip, tmp_path):
     store.close()
 
 
+def test_clips_that_are_alike_to_a_teacher_do_not_end_it(answers):
+    """Only a score that tells no clips apart does."""
+    lenient = Oracle(teacher=Teacher(equal=0.5))
+    assert answers(lenient, (10.0, 10.1), (10.2, 10.3)) == ["equal", "equal"]
+
+
 def test_one_decided_pair_is_enough_to_go_on(make_clip, tmp_path):
     store = LabelStore(tmp_path / "labels.db")
     for value in (1.0, 2.0, 3.0):

@@ -64,6 +64,15 @@ def test_seeds_go_round_by_round_and_may_be_given():
         ({"tasks": ["Hopper-v5"]}, "'tasks' of suite 'test' must hold names"),
         ({"reference": "true"}, "reference 'true' is none of its conditions: .*'true-reward'"),
         ({"baseline": "many"}, "baseline 'many' is none of its conditions"),
+        ({"conditions": {"../evil": {}}}, r"a condition cannot be called '\.\./evil'"),
+        ({"conditions": {"": {}}}, "a condition cannot be called ''"),
+        ({"conditions": {"random-actions": {}}}, "cannot be called 'random-actions'"),
+        ({"conditions": {True: {}}}, "'conditions' of suite 'test' must hold names"),
+        (
+            {"reference": None, "conditions": {"few": {"run": {"seed": 3}}}},
+            "'few' sets run.seed",
+        ),
+        ({"seeds": True}, "seeds of Hopper-v5 must be at least 1, got True"),
         ({"seeds": 0}, "seeds of Hopper-v5 must be at least 1, got 0"),
         ({"seeds": "many"}, "seeds of Hopper-v5 must be at least 1, got 'many'"),
         (
@@ -94,6 +103,12 @@ def test_unknown_suites_and_files(tmp_path):
     broken = tmp_path / "broken.yaml"
     broken.write_text("tasks: [")
     with pytest.raises(UserError, match="is not valid YAML"):
+        load_suite(str(broken))
+    broken.write_text("about: 2024-13-45")
+    with pytest.raises(UserError, match="is not valid YAML: month must be in"):
+        load_suite(str(broken))
+    broken.write_text("seeds: 1\nseeds: 2")
+    with pytest.raises(UserError, match="'seeds' stands twice"):
         load_suite(str(broken))
     broken.write_text("just a word")
     with pytest.raises(UserError, match="suite 'broken' must hold names"):

@@ -55,7 +55,7 @@ class TimedVecEnv(DummyVecEnv):
                 return super().step_wait()
         except RunFailed:
             raise
-        except Exception as error:  # the user's own code may fail in any way
+        except (Exception, SystemExit) as error:  # the user's own code may fail in any way
             raise RunFailed(f"{self._id} failed in a step: {sentence(error)}") from error
 
 
@@ -81,7 +81,7 @@ def probe(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:
         inner = env.env if isinstance(env, FixedHorizon) else env
         try:
             clip, ended = _act(inner, length, max(PROBE_STEPS, length))
-        except Exception as error:  # the user's own code may fail in any way
+        except (Exception, SystemExit) as error:  # the user's own code may fail in any way
             raise UserError(f"{config.id} fails under random actions: {sentence(error)}") from None
         if not np.isfinite(clip.observations).all():
             raise UserError(f"{config.id} gives observations that are not finite numbers")

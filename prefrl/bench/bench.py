@@ -7,12 +7,13 @@ from pathlib import Path
 
 from prefrl.bench.board import Board
 from prefrl.bench.plots import Anchor, draw, read_anchors
-from prefrl.bench.results import RANDOM_ACTIONS, Results, Row, write_table
-from prefrl.bench.runner import run_cells
-from prefrl.bench.suites import Suite, load_suite
+from prefrl.bench.results import Results, Row, write_table
+from prefrl.bench.runner import News, run_cells
+from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, load_suite
 from prefrl.bench.summary import summarise
 from prefrl.checks import check_start
-from prefrl.errors import Interrupted, RunFailed, UserError
+from prefrl.environment import sentence
+from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import random_returns
 from prefrl.lock import hold
 
@@ -32,7 +33,7 @@ def bench(
 
     Args:
         suite: A suite's name or a YAML file's path.
-        seeds: How many for each task; None: as the suite says.
+        seeds: How many for each task; None: as the suite says. Rows of more that are there count.
         jobs: Processes at a time, one thread each; None: one for each core.
         out: The results folder; None: `runs/bench/SUITE`. Finished runs in it are reused, those
             that were stopped go on.
@@ -46,7 +47,8 @@ def bench(
     Raises:
         UserError: The suite is wrong, or the folder holds results of another version or
             configuration; nothing was run.
-        RunFailed: Some runs failed; all others are in the tables.
+        RunFailed: Some runs failed, or the disk did; all others are in the tables.
+        Interrupted: The user stopped it; the same call goes on.
     """
     if seeds is not None and seeds < 1:
         raise UserError(f"seeds must be at least 1, got {seeds}")
@@ -56,41 +58,70 @@ def bench(
     published = read_anchors(Path(anchors)) if anchors is not None else []
     cells = found.cells(seeds)
     results = Results(Path(out) if out is not None else Path("runs") / "bench" / found.name)
-    with hold(results.folder / ".bench") as alone:
-        if not alone:
-            raise UserError(f"'{results.folder}' is in use by another bench: give another --out")
-        results.claim(found)
-        missing = results.missing(cells)
-        for task, condition in dict.fromkeys((c.task, c.condition) for c in missing):
-            check_start(found.config(task, condition))
-        cores = len(os.sched_getaffinity(0))
-        if (jobs or 0) > cores:
-            log.warning("%d jobs on %d cores: each run will be slower", jobs, cores)
-        _measure_random_actions(found, results)
-        board = Board(cells, results.of(found), jobs or cores, quiet=quiet)
-        try:
-            with board:
-                for news in run_cells(missing, results.runs, jobs or cores):
-                    if news is None:
-                        board.refresh()
-                    elif news.failure:
-                        results.fail(news.cell, news.failure)
-                        board.failed(news.cell, news.failure)
-                    elif news.run:
-                        board.finished(results.add(news.cell, news.run))
-                    else:
-                        board.started(news.cell, news.folder)
-        except Interrupted:
-            conclude(found, results, published)
-            raise
-        conclude(found, results, published)
-    if board.failures:
-        (task, condition, seed), sentence = next(iter(board.failures.items()))
+    try:
+        with hold(results.folder / ".bench") as alone:
+            if not alone:
+                raise UserError(
+                    f"'{results.folder}' is in use by another bench: give another --out"
+                )
+            failures = _run(found, cells, results, published, jobs, quiet=quiet)
+    except OSError as error:
         raise RunFailed(
-            f"{len(board.failures)} of {len(cells)} runs failed, {task} {condition} seed {seed} "
+            f"the suite stopped because of its disk ({error}); what is finished is whole, and the "
+            f"same command goes on"
+        ) from error
+    if failures:
+        (task, condition, seed), sentence = next(iter(failures.items()))
+        raise RunFailed(
+            f"{len(failures)} of {len(cells)} runs failed, {task} {condition} seed {seed} "
             f"with '{sentence}'; the same command tries them again"
         )
     return results.folder
+
+
+def _run(
+    suite: Suite,
+    cells: Sequence[Cell],
+    results: Results,
+    anchors: Sequence[Anchor],
+    jobs: int | None,
+    *,
+    quiet: bool,
+) -> dict[tuple[str, str, int], str]:
+    """Run what is missing, write and draw; give why cells failed."""
+    missing = results.missing(cells)
+    for task, condition in dict.fromkeys((c.task, c.condition) for c in missing):
+        check_start(suite.config(task, condition))
+    results.claim(suite)
+    cores = len(os.sched_getaffinity(0))
+    if (jobs or 0) > cores:
+        log.warning("%d jobs on %d cores: each run will be slower", jobs, cores)
+    _measure_random_actions(suite, results)
+    board = Board(cells, results.of(suite), jobs or cores, quiet=quiet)
+
+    def note(news: News) -> None:
+        failure = news.failure
+        if news.run:
+            try:
+                board.finished(results.add(news.cell, news.run))
+            except RunFailed as error:
+                failure = str(error)
+        elif not failure:
+            board.started(news.cell, news.folder)
+        if failure:
+            results.fail(news.cell, failure)
+            board.failed(news.cell, failure)
+
+    try:
+        with board:
+            for news in run_cells(missing, results.runs, jobs or cores):
+                if news:
+                    note(news)
+                else:
+                    board.refresh()
+    finally:
+        conclude(suite, results, anchors)
+    return board.failures
 
 
 def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> None:
@@ -114,8 +145,12 @@ def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> 
 
 def _measure_random_actions(suite: Suite, results: Results) -> None:
     """Add the return of random actions, which counts as 0, for each task that lacks it."""
+    condition = suite.reference or next(iter(suite.conditions))
     for task in suite.tasks:
         if (task, RANDOM_ACTIONS, 0) not in results.rows:
-            env = suite.config(task, next(iter(suite.conditions))).env
-            returns = random_returns(env)
+            try:
+                returns = random_returns(suite.config(task, condition).env)
+            except Exception as error:  # the user's own code may fail in any way
+                log.warning("random actions in %s fail: %s", task, sentence(error))
+                continue
             results.put(Row(task, RANDOM_ACTIONS, 0, float(returns.mean()), float(returns.std())))

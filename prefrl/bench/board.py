@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from prefrl.bench.results import Row
@@ -101,10 +102,10 @@ class Board(TerminalView):
         down, across = (tasks, conditions) if len(tasks) >= len(conditions) else (conditions, tasks)
         table.add_column("task" if down is tasks else "condition")
         for name in across:
-            table.add_column(name, justify="right")
+            table.add_column(escape(name), justify="right")
         for first in down:
             pairs = [(first, name) if down is tasks else (name, first) for name in across]
-            table.add_row(first, *(self._entry(*pair) for pair in pairs))
+            table.add_row(escape(first), *(self._entry(*pair) for pair in pairs))
         return table
 
     def _entry(self, task: str, condition: str) -> str:

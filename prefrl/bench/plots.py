@@ -2,6 +2,7 @@
 
 import csv
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from prefrl.bench.results import RANDOM_ACTIONS, CurvePoint, Row
+from prefrl.bench.results import CurvePoint, Row
 from prefrl.bench.stats import interval, mean, profile
-from prefrl.bench.summary import ALL, Summary, normalise, returns_of
+from prefrl.bench.suites import ALL, RANDOM_ACTIONS
+from prefrl.bench.summary import Summary, normalise, returns_of
 from prefrl.colours import COLOURS, GREY
 from prefrl.errors import UserError
 
@@ -54,7 +56,7 @@ def read_anchors(path: Path) -> list[Anchor]:
                 for row in csv.DictReader(file)
                 if row["return_mean"]
             ]
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"cannot read published figures from '{path}': {error}") from None
 
 
@@ -100,22 +102,26 @@ def draw(
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    look = looks(list(dict.fromkeys(r.condition for r in rows if r.condition != RANDOM_ACTIONS)))
+    names = dict.fromkeys(row.condition for row in rows if row.condition != RANDOM_ACTIONS)
+    look = looks(list(names))
     pictures = {"curves": lambda: draw_curves(curves, summaries, look, anchors)}
-    if len({round(s.labels) for s in summaries if s.task == ALL and s.labels}) > 1:
-        pictures["labels"] = lambda: draw_labels(summaries, reference)
     scored = [s for s in summaries if not math.isnan(s.normalised.value)]
     if scored:
         pictures["conditions"] = lambda: draw_conditions(scored, look, reference, baseline)
         pictures["profile"] = lambda: draw_profile(rows, look, reference)
+    if len({round(s.labels) for s in scored if s.labels}) > 1:
+        pictures["labels"] = lambda: draw_labels(scored, reference)
     paths = []
-    for name, make in pictures.items():
-        figure = make()
-        figure.suptitle(title)
-        for ending in ("svg", "png"):
-            paths.append(folder / f"{name}.{ending}")
-            figure.savefig(paths[-1], dpi=110, metadata={"Date": None} if ending == "svg" else None)
-        plt.close(figure)
+    with matplotlib.rc_context({"text.parse_math": False}):  # a "$" in a name is a "$"
+        for name, make in pictures.items():
+            figure = make()
+            width = figure.get_size_inches()[0]
+            figure.suptitle(textwrap.fill(title, int(9 * width)))
+            for ending in ("svg", "png"):
+                paths.append(folder / f"{name}.{ending}")
+                dated = {"Date": None} if ending == "svg" else None
+                figure.savefig(paths[-1], dpi=110, metadata=dated)
+            plt.close(figure)
     return paths
 
 
@@ -125,7 +131,10 @@ def draw_curves(
     look: Mapping[str, Look],
     anchors: Sequence[Anchor] = (),
 ) -> Any:
-    """True return while training: mean over runs, and its 95 % bootstrap interval as a band."""
+    """True return while training: mean over runs, and its 95 % bootstrap interval as a band.
+
+    More than four conditions have no bands, which would hide one another.
+    """
     from matplotlib import pyplot as plt
     from matplotlib.ticker import EngFormatter
 
@@ -143,12 +152,14 @@ def draw_curves(
         for condition, style in look.items():
             steps, low, middle, high = _band(curves, task, condition, rng)
             axis.plot(steps, middle, label=condition, lw=1.6, **_line(style))
-            axis.fill_between(steps, low, high, color=style["color"], alpha=0.18, lw=0)
+            if len(look) <= 4:
+                axis.fill_between(steps, low, high, color=style["color"], alpha=0.18, lw=0)
         settings = {(round(s.labels), s.steps) for s in summaries if s.task == task}
         for anchor in anchors:
             if anchor.task == task and any(_agrees(anchor, *setting) for setting in settings):
                 axis.axhline(anchor.mean, color="#444444", lw=1, ls=":")
-                text = f"{anchor.method}, {anchor.source.split()[0]}: {anchor.mean:,.0f}"
+                source = anchor.source.partition(" ")[0]
+                text = f"{anchor.method}, {source}: {anchor.mean:,.0f}"
                 axis.annotate(
                     text,
                     (0.99, anchor.mean),
@@ -164,7 +175,9 @@ def draw_curves(
         axis.spines[["top", "right"]].set_visible(False)
     np.atleast_1d(axes).flat[0].set_ylabel("true return while training")
     handles, names = np.atleast_1d(axes).flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False)
+    longest = max(len(name) for name in names)
+    columns = max(1, int(figure.get_size_inches()[0] / (0.6 + 0.09 * longest)))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
@@ -236,6 +249,8 @@ def draw_conditions(
     for i, task in enumerate(tasks):
         values = {s.condition: s.normalised.value for s in summaries if s.task == task}
         found = [(values[s.condition], p) for p, s in enumerate(whole) if s.condition in values]
+        if not found:
+            continue
         bars.scatter(
             *zip(*found, strict=True),
             s=22,
@@ -246,7 +261,7 @@ def draw_conditions(
         )
     bars.set_yticks(places, [s.condition for s in whole])
     bars.set_xlabel(f"normalised true return (IQM, 95 %; 1 is {reference})")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     if compared:
         chance = axes[0, 1]
         shown = [(p, s) for p, s in enumerate(whole) if not math.isnan(s.improvement.value)]
@@ -273,7 +288,7 @@ def draw_profile(rows: Sequence[Row], look: Mapping[str, Look], reference: str) 
     normalised = normalise(returns_of(rows), reference)
     figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
     top = max(float(values.max()) for values in normalised.values())
-    thresholds = np.linspace(0, max(1.1, top), 120)
+    thresholds = np.linspace(0, min(2.0, max(1.1, top)), 120)  # one outlier is not the picture
     rng = np.random.default_rng(0)
     for condition, style in look.items():
         scores = [values for (_, name), values in normalised.items() if name == condition]
@@ -286,7 +301,7 @@ def draw_profile(rows: Sequence[Row], look: Mapping[str, Look], reference: str) 
     axis.set_xlabel(f"normalised true return (1 is {reference})")
     axis.set_ylabel("share of runs above it")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

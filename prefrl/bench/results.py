@@ -20,14 +20,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from prefrl.bench.suites import Cell, Suite, difference
-from prefrl.configfile import config_from_tree, config_to_tree
-from prefrl.errors import UserError
+from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, difference
+from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
+from prefrl.errors import RunFailed, UserError
 from prefrl.metrics import read_metrics
 from prefrl.run import Run, versions
-
-RANDOM_ACTIONS = "random-actions"
-"""The condition of the row that holds what a policy gets which acts at random."""
 
 POINTS = 40
 """Stretches into which a curve is divided."""
@@ -45,7 +42,7 @@ class Row:
     true_return_std: float
     labels_answered: int = 0
     label_accuracy: float = float("nan")
-    """Share of decided answers that name the clip with the higher true return."""
+    """Share of decided answers, but for ties, that name the clip with the higher true return."""
     equal_share: float = float("nan")
     """Share of answers that are `equal`."""
     skip_share: float = float("nan")
@@ -94,7 +91,7 @@ class Results:
             self._curves = _read(folder / "curves.csv", CurvePoint)
         except OSError as error:
             raise UserError(f"cannot use the results folder '{folder}': {error.strerror}") from None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, csv.Error) as error:
             raise UserError(f"the results folder '{folder}' is damaged: {error}") from None
 
     @property
@@ -115,11 +112,16 @@ class Results:
         """
         path = self.folder / "suite.yaml"
         try:
-            known = yaml.safe_load(path.read_text()) if path.exists() else {}
+            known = read_yaml(path, "suite") if path.exists() else {}
             known_configs = dict(known.get("configurations", {}))
             known_versions = dict(known.get("versions", {}))
-        except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError):
+        except (UserError, ValueError, AttributeError, TypeError):
             raise UserError(f"'{path}' cannot be read: give another --out") from None
+        if self.rows and not known:
+            raise UserError(
+                f"'{self.folder}' has results, but no suite.yaml that says what they were made "
+                f"with: give another --out"
+            )
         now = versions()
         configs = {
             task: {name: config_to_tree(suite.config(task, name)) for name in suite.conditions}
@@ -133,7 +135,8 @@ class Results:
                 )
         for task, by_name in configs.items():
             for name, tree in by_name.items():
-                if old := known_configs.get(task, {}).get(name):
+                old = known_configs.get(task, {}).get(name)
+                if old and any(key[:2] == (task, name) for key in self.rows):
                     self._compare(f"{task} under '{name}'", old, tree)
         for task, by_name in configs.items():
             known_configs[task] = {**known_configs.get(task, {}), **by_name}
@@ -175,7 +178,13 @@ class Results:
         )
 
     def add(self, cell: Cell, run: Run) -> Row:
-        """Write down a finished run."""
+        """Write down a finished run.
+
+        Raises:
+            RunFailed: Its return is not a number: it has diverged.
+        """
+        if run.record["result"]["true_return_mean"] is None:
+            raise RunFailed("the final policy's true return is not a number")
         result: dict[str, Any] = {
             key: float("nan") if value is None else value
             for key, value in run.record["result"].items()
@@ -222,7 +231,8 @@ def answer_shares(run: Run) -> dict[str, Any]:
             if label.answer in ("left", "right"):
                 clips = (store.clip(label.query.left_clip), store.clip(label.query.right_clip))
                 returns = [float(clip.true_rewards.sum()) for clip in clips]
-                right.append((returns[0] > returns[1]) == (label.answer == "left"))
+                if returns[0] != returns[1]:
+                    right.append((returns[0] > returns[1]) == (label.answer == "left"))
     finally:
         store.close()
     answers = [label.answer for label in labels]

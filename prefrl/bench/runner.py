@@ -6,6 +6,8 @@ begun and goes on with what was stopped. So a suite may end at any moment, in an
 
 import os
 import queue
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.bench.suites import Cell, difference
-from prefrl.configfile import with_absolute_paths
 from prefrl.errors import Interrupted, UserError
 from prefrl.keeper import watch_interrupts
 from prefrl.lock import is_held
@@ -57,10 +58,9 @@ def run_cells(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[News |
     """
     for cell in cells:
         path = folder / cell.folder
-        if (path / "run.json").exists():
-            wanted = with_absolute_paths(cell.config)
-            if differs := difference(Run(path).config, wanted):
-                raise UserError(f"'{path}' was trained with {differs}: give another --out")
+        known = (path / "run.json").exists()
+        if known and (differs := difference(Run(path).config, cell.config)):
+            raise UserError(f"'{path}' was trained with {differs}: give another --out")
     happened: queue.Queue[News] = queue.Queue()
     stop = threading.Event()
 
@@ -101,7 +101,10 @@ def train_cell(cell: Cell, path: Path, stop: threading.Event) -> Run | None:
     Raises:
         RuntimeError: It ended without a result; with the last line that it printed.
     """
-    run = Run(path) if (path / "run.json").exists() else Run.create(path, cell.config)
+    if not (path / "run.json").exists():  # nothing there, or half made when this was killed
+        shutil.rmtree(path, ignore_errors=True)
+        Run.create(path, cell.config)
+    run = Run(path)
     while is_held(run.training_lock):  # left over from a suite that was killed: it ends by itself
         if stop.wait(1.0):
             return None
@@ -121,8 +124,17 @@ def train_cell(cell: Cell, path: Path, stop: threading.Event) -> Run | None:
         if process.returncode == 130 and stop.is_set():
             return None
         if process.returncode:
-            lines = (path / LOG).read_text().strip().splitlines()
-            how = f"signal {-process.returncode}" if process.returncode < 0 else "no word"
-            raise RuntimeError(lines[-1] if lines and process.returncode > 0 else how)
+            raise RuntimeError(why_it_ended(path / LOG, process.returncode))
         run = Run(path)
+        if run.record["result"] is None:
+            raise RuntimeError("it ended by itself, without a result")
     return run
+
+
+def why_it_ended(log: Path, code: int) -> str:
+    """One sentence: the last that the process said, or the signal that ended it."""
+    if code < 0:
+        return f"signal {-code} ended it"
+    lines = log.read_text(errors="replace").splitlines()
+    told = [line for line in lines if re.match(r"prefrl: |[\w.]*(Error|Exception|Failed)\b", line)]
+    return (told or lines or ["it said nothing"])[-1]

@@ -8,30 +8,36 @@ call::
     iqm(scores), interval(iqm, scores, rng=np.random.default_rng(0))
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import trim_mean
 
 Scores = Sequence[np.ndarray]
 """For each task `(..., n_runs)`."""
 
 
-def pool(scores: Scores) -> np.ndarray:
-    """All runs in one array `(..., n)`, repeated where needed so that tasks weigh the same."""
-    whole = math.lcm(*(task.shape[-1] for task in scores))
-    return np.concatenate([np.repeat(t, whole // t.shape[-1], axis=-1) for t in scores], axis=-1)
-
-
 def mean(scores: Scores) -> np.ndarray:
     """The mean over all runs, `(...)`."""
-    return pool(scores).mean(axis=-1)
+    return np.mean([task.mean(axis=-1) for task in scores], axis=0)
 
 
 def iqm(scores: Scores) -> np.ndarray:
-    """The interquartile mean, `(...)`: the mean of the middle half of all runs."""
-    return trim_mean(pool(scores), 0.25, axis=-1)
+    """The interquartile mean, `(...)`: the mean of the middle half of all runs.
+
+    With as many runs in each task it is rliable's, which drops whole runs at either end. With
+    different numbers a run weighs as its task's share, and may be dropped in part.
+    """
+    counts = [task.shape[-1] for task in scores]
+    values = np.concatenate(list(scores), axis=-1)
+    weights = np.repeat([1 / (len(scores) * count) for count in counts], counts)
+    n = len(weights)
+    trimmed = (n // 4) / n if len(set(counts)) == 1 else 0.25
+    order = np.argsort(values, axis=-1)
+    sizes = weights[order]
+    ends = np.cumsum(sizes, axis=-1)
+    kept = np.minimum(ends, 1 - trimmed) - np.maximum(ends - sizes, trimmed)
+    kept = np.maximum(kept, 0)
+    return (kept * np.take_along_axis(values, order, axis=-1)).sum(axis=-1) / kept.sum(axis=-1)
 
 
 def improvement(scores: Scores, others: Scores) -> np.ndarray:
@@ -51,8 +57,8 @@ def improvement(scores: Scores, others: Scores) -> np.ndarray:
 
 def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
     """The share of runs that score above each threshold, `(..., n_thresholds)`."""
-    above = pool(scores)[..., None, :] > thresholds[:, None]
-    return above.mean(axis=-1)
+    above = [(task[..., None, :] > thresholds[:, None]).mean(axis=-1) for task in scores]
+    return np.mean(above, axis=0)
 
 
 def interval(

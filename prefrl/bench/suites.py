@@ -18,19 +18,28 @@ Tasks and conditions hold sections and keys of `prefrl.config`, on top of the ta
 both hold a key, the condition's value counts.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prefrl.config import Config
-from prefrl.configfile import config_to_tree, find_yaml, load_config, read_yaml
+from prefrl.configfile import config_to_tree, find_yaml, load_config, read_yaml, with_absolute_paths
 from prefrl.environment import find_spec
 from prefrl.errors import UserError, nearest
 
 SUITES = Path(__file__).parent.parent / "suites"
 
 KEYS = ("about", "seeds", "reference", "baseline", "tasks", "conditions")
+
+RANDOM_ACTIONS = "random-actions"
+"""In place of a condition: what a policy gets which acts at random."""
+
+ALL = "all"
+"""In place of a task: all of them."""
+
+RESERVED = (RANDOM_ACTIONS, ALL)
 
 Overrides = Mapping[str, Mapping[str, Any]]
 """Values by section and key of the configuration."""
@@ -92,7 +101,7 @@ class Suite:
         ]
 
     def config(self, task: str, condition: str, seed: int = 0) -> Config:
-        """The configuration of one run.
+        """The configuration of one run; paths in it are taken from the working directory.
 
         Raises:
             UserError: It cannot work.
@@ -103,7 +112,7 @@ class Suite:
                 merged.setdefault(section, {}).update(values)
         merged.setdefault("run", {})["seed"] = seed
         try:
-            return load_config(task, merged)
+            return with_absolute_paths(load_config(task, merged))
         except UserError as error:
             raise UserError(f"suite '{self.name}', {task} under '{condition}': {error}") from None
 
@@ -146,7 +155,7 @@ def suite_from_tree(name: str, tree: Any) -> Suite:
         if not entries:
             raise UserError(f"suite '{name}' has no {part}")
         parts[part] = {
-            key: _mapping(value or {}, f"'{key}' in '{part}' of suite '{name}'")
+            key: _mapping({} if value is None else value, f"'{key}' in '{part}' of suite '{name}'")
             for key, value in entries.items()
         }
     for task in parts["tasks"]:
@@ -154,16 +163,27 @@ def suite_from_tree(name: str, tree: Any) -> Suite:
             find_spec(task)
         except UserError as error:
             raise UserError(f"suite '{name}': {error}") from None
+    for condition in parts["conditions"]:
+        if condition in RESERVED or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", condition):
+            raise UserError(
+                f"suite '{name}': a condition cannot be called '{condition}': take letters, "
+                f"digits, '-', '+', '.' and '_'"
+            )
     default = tree.get("seeds", 5)
     seeds = {task: values.pop("seeds", default) for task, values in parts["tasks"].items()}
     for task, count in seeds.items():
-        if not isinstance(count, int) or count < 1:
+        if type(count) is not int or count < 1:
             raise UserError(f"suite '{name}': seeds of {task} must be at least 1, got {count!r}")
     for where in ("tasks", "conditions"):
         for key, values in parts[where].items():
             for section, inner in values.items():
-                _mapping(inner, f"section '{section}' of '{key}' of suite '{name}'")
-    named = {key: str(tree.get(key, "")) for key in ("reference", "baseline")}
+                inner = _mapping(inner, f"section '{section}' of '{key}' of suite '{name}'")
+                if section == "run" and "seed" in inner:
+                    raise UserError(
+                        f"suite '{name}': '{key}' sets run.seed, but each run has a seed of its "
+                        f"own: say how many with 'seeds'"
+                    )
+    named = {key: str(tree.get(key) or "") for key in ("reference", "baseline")}
     for key, value in named.items():
         if value and value not in parts["conditions"]:
             hint = nearest(value, list(parts["conditions"]))

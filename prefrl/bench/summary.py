@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prefrl.bench.results import RANDOM_ACTIONS, Row
+from prefrl.bench.results import Row
 from prefrl.bench.stats import Scores, improvement, interval, iqm, mean
-
-ALL = "all"
-"""In place of a task: over all tasks."""
+from prefrl.bench.suites import ALL, RANDOM_ACTIONS
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its 95 % stratified bootstrap interval; NaN where there is none."""
+    """A statistic and its 95 % stratified bootstrap interval; NaN where there is none.
+
+    Single runs have no interval.
+    """
 
     value: float = NAN
     low: float = NAN
@@ -85,12 +86,14 @@ def returns_of(rows: Iterable[Row]) -> Returns:
 def normalise(returns: Returns, reference: str) -> Returns:
     """Returns with 0 for random actions and 1 for the reference's mean.
 
-    Tasks that lack either are left out.
+    Tasks that lack either, or on which the reference is not above random actions, are left out.
     """
     normalised = {}
     for (task, condition), values in returns.items():
         zero, one = returns.get((task, RANDOM_ACTIONS)), returns.get((task, reference))
-        if zero is not None and one is not None and condition != RANDOM_ACTIONS:
+        if zero is None or one is None or condition == RANDOM_ACTIONS:
+            continue
+        if one.mean() > zero.mean():
             normalised[task, condition] = (values - zero.mean()) / (one.mean() - zero.mean())
     return normalised
 
@@ -115,8 +118,11 @@ def summarise(
     def estimate(statistic: Callable[..., np.ndarray], *groups: Scores) -> Estimate:
         if not all(groups):
             return Estimate()
+        value = float(statistic(*groups))
+        if all(len(runs) == 1 for group in groups for runs in group):
+            return Estimate(value)
         low, high = interval(statistic, *groups, rng=rng)
-        return Estimate(float(statistic(*groups)), float(low), float(high))
+        return Estimate(value, float(low), float(high))
 
     def summary(condition: str, among: Sequence[str]) -> Summary | None:
         runs = [row for row in rows if row.condition == condition and row.task in among]

@@ -75,7 +75,9 @@ class Oracle:
         with store.transaction():
             for query, answer in zip(queries, answers, strict=True):
                 store.answer(query.id, answer, labeller="oracle", seconds=seconds, step=step)
-        if first and set(answers) == {"equal"}:
+        if first and all(
+            self._returns[query.left_clip] == self._returns[query.right_clip] for query in queries
+        ):
             name = getattr(self._score, "__name__", "the score")
             raise UserError(
                 f"all {len(answers)} pairs of the first batch are ties, so there is nothing to "
@@ -120,7 +122,7 @@ def checked_scores(score: Score, clip: Clip) -> np.ndarray:
     """
     try:
         values = np.asarray(score(clip), np.float64)
-    except Exception as error:  # the user's own code may fail in any way
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise RunFailed(f"the oracle fails on a clip: {type(error).__name__}: {error}") from error
     if values.shape != (len(clip),):
         raise RunFailed(

@@ -123,8 +123,9 @@ def checked_score(score: Score, preferences: np.ndarray) -> np.ndarray:
     name = f"the query rule '{getattr(score, '__name__', 'score')}'"
     try:
         values = np.asarray(score(preferences.copy()), np.float64)
-    except Exception as error:  # the user's own code may fail in any way
-        raise RunFailed(f"{name} fails: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
+        sentence = " ".join(str(error).split())
+        raise RunFailed(f"{name} fails: {type(error).__name__}: {sentence}") from error
     if values.shape != preferences.shape[1:]:
         raise RunFailed(
             f"{name} must turn preferences {preferences.shape} into scores "
