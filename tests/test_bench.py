@@ -184,7 +184,7 @@ def wait_for(path):
 
 def test_a_suite_that_is_stopped_goes_on(tiny, tmp_path):
     """Interrupted, it says how; killed, it finds its run still under way, and waits for it."""
-    tiny.write_text(TINY.replace("steps: 3840", "steps: 14400"))
+    tiny.write_text(TINY.replace("steps: 3840", "steps: 9600"))
     true, random = (
         tmp_path / "out" / "runs" / f"prefrl-PointMass-v0-{name}-seed0" / "metrics.csv"
         for name in ("true-reward", "random")

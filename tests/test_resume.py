@@ -59,6 +59,7 @@ def test_killed_and_resumed_cheetah_is_the_run_that_was_never_stopped(tmp_path):
 
 def test_interrupt_checkpoints_and_says_how_to_resume(tmp_path):
     command = [sys.executable, "-m", "prefrl.cli", "train", "prefrl/PointMass-v0", "--out", "run"]
+    command += ["--steps", "9600", "--labels", "16"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not Path("run/metrics.csv").exists() or len(read_metrics(Path("run/metrics.csv"))) < 2:
         assert process.poll() is None
@@ -69,7 +70,7 @@ def test_interrupt_checkpoints_and_says_how_to_resume(tmp_path):
     assert "`prefrl resume run` goes on" in errors
     assert "Traceback" not in errors
     resumed = prefrl.resume("run", quiet=True)
-    whole = prefrl.train("prefrl/PointMass-v0", out="whole", quiet=True)
+    whole = prefrl.train("prefrl/PointMass-v0", steps=9600, labels=16, out="whole", quiet=True)
     assert_same_run(whole, resumed)
 
 
