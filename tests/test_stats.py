@@ -67,6 +67,12 @@ def test_each_task_counts_the_same_however_many_runs_it_has():
     assert profile([many, few], np.array([0.5])) == 0.5
 
 
+def test_the_middle_half_may_take_a_part_of_a_run():
+    """Weights 0.1 on 0 to 4 and 0.25 on 10 and 11: half of 2's, all of 3's, 4's and 10's is left."""
+    expected = (0.05 * 2 + 0.1 * 3 + 0.1 * 4 + 0.25 * 10) / 0.5
+    assert iqm([np.arange(5.0), np.array([10.0, 11.0])]) == pytest.approx(expected)
+
+
 def test_ties_count_half():
     assert improvement([np.array([1.0, 2.0])], [np.array([1.0])]) == 0.75
 

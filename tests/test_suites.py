@@ -42,6 +42,14 @@ def test_conditions_come_on_top_of_tasks_and_presets():
     assert suite.config("prefrl/PointMass-v0", "true-reward").labels.budget == 9
 
 
+def test_paths_are_taken_from_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = {"own": {"labels": {"oracle": "own.py:score"}, "query": {"rule": "own.py:rule"}}}
+    config = suite_from_tree("test", tree(reference="", conditions=own)).config("Hopper-v5", "own")
+    assert config.labels.oracle == f"{tmp_path}/own.py:score"
+    assert config.query.rule == f"{tmp_path}/own.py:rule"
+
+
 def test_seeds_go_round_by_round_and_may_be_given():
     cells = suite_from_tree("test", tree()).cells()
     assert [(c.task, c.seed) for c in cells[::2]] == [
