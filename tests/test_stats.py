@@ -68,7 +68,7 @@ def test_each_task_counts_the_same_however_many_runs_it_has():
 
 
 def test_the_middle_half_may_take_a_part_of_a_run():
-    """Weights 0.1 on 0 to 4 and 0.25 on 10 and 11: half of 2's, all of 3's, 4's and 10's is left."""
+    """Weights 0.1 on 0 to 4 and 0.25 on 10 and 11: half of 2's, all of 3's, 4's and 10's stay."""
     expected = (0.05 * 2 + 0.1 * 3 + 0.1 * 4 + 0.25 * 10) / 0.5
     assert iqm([np.arange(5.0), np.array([10.0, 11.0])]) == pytest.approx(expected)
 
