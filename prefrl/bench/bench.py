@@ -71,10 +71,10 @@ def bench(
             f"same command goes on"
         ) from error
     if failures:
-        (task, condition, seed), sentence = next(iter(failures.items()))
+        (task, condition, seed), reason = next(iter(failures.items()))
         raise RunFailed(
             f"{len(failures)} of {len(cells)} runs failed, {task} {condition} seed {seed} "
-            f"with '{sentence}'; the same command tries them again"
+            f"with '{reason}'; the same command tries them again"
         )
     return results.folder
 

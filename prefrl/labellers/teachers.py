@@ -89,10 +89,8 @@ class Teacher:
         answers = np.where(flipped, LEFT + RIGHT - answers, answers)
         alike = max(self.equal * mean, self.alike * deviation)
         answers = np.where(apart < alike, EQUAL, answers)
-        if mean > 0:
-            answers = np.where(
-                (self.skip > 0) & (np.maximum(*returns) <= self.skip * mean), SKIP, answers
-            )
+        if self.skip > 0 and mean > 0:
+            answers = np.where(np.maximum(*returns) <= self.skip * mean, SKIP, answers)
         return answers
 
 

@@ -1,0 +1,43 @@
+"""Reading the metrics of a run that is under way."""
+
+import math
+
+from prefrl.metrics import TAIL, read_last, read_metrics
+
+
+def write(path, rows, tail=""):
+    lines = ["time/step,rollout/true_return", *(f"{step},{value}" for step, value in rows)]
+    path.write_text("\n".join(lines) + "\n" + tail)
+
+
+def test_the_last_row_is_that_of_the_whole_file(tmp_path):
+    path = tmp_path / "metrics.csv"
+    for n in (1, 3, 2000):  # the last is longer than what is read of it
+        write(path, [(100 * i, i / 8) for i in range(1, n + 1)])
+        assert (
+            read_last(path)
+            == read_metrics(path)[-1]
+            == {
+                "time/step": 100.0 * n,
+                "rollout/true_return": n / 8,
+            }
+        )
+    assert path.stat().st_size > 2 * TAIL
+
+
+def test_a_row_that_is_being_written_is_left_out(tmp_path):
+    path = tmp_path / "metrics.csv"
+    for n in (1, 2000):
+        write(path, [(i, "") for i in range(1, n + 1)], tail="9999,1")
+        last = read_last(path)
+        assert last["time/step"] == n
+        assert math.isnan(last["rollout/true_return"])
+
+
+def test_without_a_row_there_is_none(tmp_path):
+    path = tmp_path / "metrics.csv"
+    assert read_last(path) == {}
+    write(path, [])
+    assert read_last(path) == {}
+    path.write_text("time/step,rollout/tr")
+    assert read_last(path) == {}
