@@ -77,7 +77,7 @@ class Desktop:
         self._do("xdotool", "windowsize", window, str(width), str(height))
 
     def screenshot(self, path: Path) -> Path:
-        """Save the screen as PNG."""
+        """Save the screen, in the format that the path's ending names."""
         self._do("import", "-window", "root", str(path))
         return path
 
