@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--jobs", type=int, help="runs at a time (default: one for each core)")
     bench.add_argument("--out", metavar="DIR", help="results folder (default: runs/bench/SUITE)")
     bench.add_argument("--anchors", metavar="FILE.csv", help="published figures to draw beside")
+    bench.add_argument("--ray", metavar="ADDRESS", help="run it on that Ray cluster")
     _quiet(bench)
 
     demo = command("demo", _demo, "learn the backflip from 100 labels; leave report and video")
@@ -151,7 +152,7 @@ def _report(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     from prefrl.bench.bench import bench
 
-    options = {k: getattr(args, k) for k in ("seeds", "jobs", "out", "anchors", "quiet")}
+    options = {k: getattr(args, k) for k in ("seeds", "jobs", "out", "anchors", "ray", "quiet")}
     print(bench(args.suite, **options))
 
 

@@ -2,7 +2,9 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from prefrl.bench.board import Board
@@ -19,6 +21,9 @@ from prefrl.lock import hold
 
 log = logging.getLogger("prefrl")
 
+Runner = Callable[[Sequence[Cell], Path], Iterator[News | None]]
+"""Trains cells to their end in a folder; `prefrl.bench.runner.run_cells` says how."""
+
 
 def bench(
     suite: str,
@@ -27,6 +32,7 @@ def bench(
     jobs: int | None = None,
     out: str | Path | None = None,
     anchors: str | Path | None = None,
+    ray: str | None = None,
     quiet: bool = False,
 ) -> Path:
     """Run what is missing of a suite, write its tables and draw its pictures.
@@ -39,6 +45,8 @@ def bench(
             that were stopped go on.
         anchors: A CSV of published figures, such as `benchmarks/anchors.csv`, to be drawn where
             task, labels and steps agree.
+        ray: Address of a Ray cluster that runs the suite instead of this machine; see
+            `prefrl.bench.cluster`.
         quiet: Print nothing while it runs.
 
     Returns:
@@ -54,6 +62,8 @@ def bench(
         raise UserError(f"seeds must be at least 1, got {seeds}")
     if jobs is not None and jobs < 1:
         raise UserError(f"jobs must be at least 1, got {jobs}")
+    if ray is not None and jobs is not None:
+        raise UserError("a Ray cluster runs as many jobs as it has cores: leave --jobs out")
     found = load_suite(suite)
     published = read_anchors(Path(anchors)) if anchors is not None else []
     cells = found.cells(seeds)
@@ -64,19 +74,36 @@ def bench(
                 raise UserError(
                     f"'{results.folder}' is in use by another bench: give another --out"
                 )
-            failures = _run(found, cells, results, published, jobs, quiet=quiet)
+            with _runner(ray, jobs) as (at_a_time, run):
+                board = Board(cells, results.of(found), at_a_time, quiet=quiet)
+                _run(found, cells, results, published, board, run)
     except OSError as error:
         raise RunFailed(
             f"the suite stopped because of its disk ({error}); what is finished is whole, and the "
             f"same command goes on"
         ) from error
-    if failures:
-        (task, condition, seed), reason = next(iter(failures.items()))
+    if board.failures:
+        (task, condition, seed), reason = next(iter(board.failures.items()))
         raise RunFailed(
-            f"{len(failures)} of {len(cells)} runs failed, {task} {condition} seed {seed} "
+            f"{len(board.failures)} of {len(cells)} runs failed, {task} {condition} seed {seed} "
             f"with '{reason}'; the same command tries them again"
         )
     return results.folder
+
+
+@contextmanager
+def _runner(ray: str | None, jobs: int | None) -> Iterator[tuple[int, Runner]]:
+    """How many cells are trained at a time, and what trains them."""
+    if ray is not None:
+        from prefrl.bench.cluster import RayCluster
+
+        with RayCluster(ray) as cluster:
+            yield cluster.cores, cluster.run_cells
+        return
+    cores = len(os.sched_getaffinity(0))
+    if (jobs or 0) > cores:
+        log.warning("%d jobs on %d cores: each run will be slower", jobs, cores)
+    yield jobs or cores, partial(run_cells, jobs=jobs or cores)
 
 
 def _run(
@@ -84,20 +111,15 @@ def _run(
     cells: Sequence[Cell],
     results: Results,
     anchors: Sequence[Anchor],
-    jobs: int | None,
-    *,
-    quiet: bool,
-) -> dict[tuple[str, str, int], str]:
-    """Run what is missing, write and draw; give why cells failed."""
+    board: Board,
+    run: Runner,
+) -> None:
+    """Run what is missing, write and draw; the board knows why cells failed."""
     missing = results.missing(cells)
     for task, condition in dict.fromkeys((c.task, c.condition) for c in missing):
         check_start(suite.config(task, condition))
     results.claim(suite)
-    cores = len(os.sched_getaffinity(0))
-    if (jobs or 0) > cores:
-        log.warning("%d jobs on %d cores: each run will be slower", jobs, cores)
     _measure_random_actions(suite, results)
-    board = Board(cells, results.of(suite), jobs or cores, quiet=quiet)
 
     def note(news: News) -> None:
         failure = news.failure
@@ -114,14 +136,13 @@ def _run(
 
     try:
         with board:
-            for news in run_cells(missing, results.runs, jobs or cores):
+            for news in run(missing, results.runs):
                 if news:
                     note(news)
                 else:
                     board.refresh()
     finally:
         conclude(suite, results, anchors)
-    return board.failures
 
 
 def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> None:

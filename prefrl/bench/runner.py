@@ -26,6 +26,8 @@ from prefrl.run import Run
 LOG = "log.txt"
 """In a run folder: what its process printed."""
 
+STOPPED = "interrupted; what was under way has a checkpoint, and the same command goes on"
+
 
 @dataclass(frozen=True)
 class News:
@@ -56,11 +58,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[News |
         UserError: A run folder is there already and is of another configuration.
         Interrupted: The user stopped it; what was under way has a checkpoint.
     """
-    for cell in cells:
-        path = folder / cell.folder
-        known = (path / "run.json").exists()
-        if known and (differs := difference(Run(path).config, cell.config)):
-            raise UserError(f"'{path}' was trained with {differs}: give another --out")
+    refuse_other_runs(cells, folder)
     happened: queue.Queue[News] = queue.Queue()
     stop = threading.Event()
 
@@ -90,9 +88,20 @@ def run_cells(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[News |
         finally:
             stop.set()
     if interrupts:
-        raise Interrupted(
-            "interrupted; what was under way has a checkpoint, and the same command goes on"
-        )
+        raise Interrupted(STOPPED)
+
+
+def refuse_other_runs(cells: Sequence[Cell], folder: Path) -> None:
+    """Refuse run folders in `folder` that are not what the cells would make.
+
+    Raises:
+        UserError: Names the folder and what differs.
+    """
+    for cell in cells:
+        path = folder / cell.folder
+        known = (path / "run.json").exists()
+        if known and (differs := difference(Run(path).config, cell.config)):
+            raise UserError(f"'{path}' was trained with {differs}: give another --out")
 
 
 def train_cell(cell: Cell, path: Path, stop: threading.Event) -> Run | None:
@@ -117,8 +126,11 @@ def train_cell(cell: Cell, path: Path, stop: threading.Event) -> Run | None:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment, start_new_session=True
             )
-            while process.poll() is None:
-                if stop.wait(0.2):
+            try:
+                while process.poll() is None and not stop.wait(0.2):
+                    pass
+            finally:  # it goes no further without this one
+                if process.poll() is None:
                     process.send_signal(signal.SIGINT)
                     process.wait()
         if process.returncode == 130 and stop.is_set():

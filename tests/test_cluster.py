@@ -1,0 +1,94 @@
+"""A suite on a Ray cluster of this machine."""
+
+import csv
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compare import until
+
+from prefrl.bench.bench import bench
+from prefrl.errors import UserError
+
+SUITE = """
+about: A test.
+seeds: 1
+tasks:
+  prefrl/PointMass-v0:
+    run: {steps: 9600, checkpoint_every: 960, evaluation_episodes: 2}
+    labels: {budget: 8}
+conditions:
+  random: {query: {rule: random}}
+  disagreement: {query: {rule: disagreement}}
+"""
+RAY = [str(Path(sys.executable).parent / "ray")]
+
+
+@pytest.fixture
+def suite(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SUITE)
+    return str(path)
+
+
+@pytest.fixture
+def cluster():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
+    subprocess.run(
+        [*RAY, "start", "--head", f"--port={port}", *options], check=True, capture_output=True
+    )
+    yield f"127.0.0.1:{port}"
+    subprocess.run([*RAY, "stop", "--force"], check=True, capture_output=True)
+
+
+def test_a_lost_worker_costs_no_run(cluster, suite, tmp_path):
+    """One of two workers is killed in the middle, with the run that it trains."""
+    command = [sys.executable, "-m", "prefrl.cli", "bench", suite, "--ray", cluster, "--out", "out"]
+    with (tmp_path / "said.txt").open("w") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said)
+    run = tmp_path / "out" / "runs" / "prefrl-PointMass-v0-random-seed0"
+    until(lambda: list(run.glob("checkpoints/step_*")), seconds=120)
+    trainer = processes(str(run)).pop()
+    worker = int(re.search(r"PPid:\s(\d+)", Path(f"/proc/{trainer}/status").read_text())[1])
+    os.kill(worker, signal.SIGKILL)
+    os.kill(trainer, signal.SIGKILL)
+    assert process.wait(timeout=200) == 0
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        rows = {row["condition"]: row for row in csv.DictReader(file)}
+    assert {"random", "disagreement"} <= rows.keys()
+    assert all(rows[name]["true_return_mean"] for name in ("random", "disagreement"))
+    told = (tmp_path / "said.txt").read_text()
+    assert "2/2  prefrl/PointMass-v0" in told
+
+
+def processes(words):
+    found = subprocess.run(["pgrep", "-f", f"prefrl.cli resume {words}"], capture_output=True)
+    return [int(number) for number in found.stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ray": "127.0.0.1:1"}, r"no Ray cluster at '127\.0\.0\.1:1': .*refused"),
+        ({"ray": "nowhere"}, "an address is HOST:PORT"),
+        ({"ray": "auto", "jobs": 2}, "leave --jobs out"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used(suite, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        bench(suite, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out" / "results.csv").exists()
+
+
+def test_ray_is_asked_for_where_it_is_missing(suite, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"pip install 'prefrl\[ray\]'"):
+        bench(suite, out="out", ray="auto")
