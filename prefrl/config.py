@@ -66,7 +66,7 @@ class ClipConfig:
 class QueryConfig:
     """Which pairs of clips are asked about."""
 
-    rule: str = "hybrid"
+    rule: str = "mutual-information"
     """A name in `prefrl.queries.rules.RULES`, or `FILE.py:FUNC` that scores pairs."""
     candidates: int = 10
     """Candidate pairs looked at for each query asked (Christiano et al. 2017, appendix A)."""

@@ -63,7 +63,7 @@ class PreferenceLoop(BaseCallback):
         labeller: Labeller,
         schedule: LabelSchedule,
         *,
-        rule: str = "hybrid",
+        rule: str = "mutual-information",
         candidates: int = 10,
         batch: int = 10,
         queue: int | None = None,

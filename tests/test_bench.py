@@ -54,9 +54,9 @@ def test_a_suite_runs_and_is_reused(tmp_path, capsys):
     assert "3/3  prefrl/PointMass-v0" in lines[-1]
     assert "(0 s left)" in lines[-1]
     rows = {row["condition"]: row for row in table(out / "results.csv")}
-    assert set(rows) == {"true-reward", "random", "hybrid", RANDOM_ACTIONS}
-    assert rows["hybrid"]["labels_answered"] == "24"
-    assert rows["hybrid"]["label_accuracy"] == "1"
+    assert set(rows) == {"true-reward", "random", "mutual-information", RANDOM_ACTIONS}
+    assert rows["mutual-information"]["labels_answered"] == "24"
+    assert rows["mutual-information"]["label_accuracy"] == "1"
     assert float(rows["true-reward"]["true_return_mean"]) > 20
     assert float(rows[RANDOM_ACTIONS]["true_return_mean"]) < 5
     for name in ("curves", "conditions", "profile"):

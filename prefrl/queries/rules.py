@@ -2,7 +2,8 @@
 
 A score is a small pure function of what the members believe,
 `(n_members, n_pairs) -> (n_pairs,)`, higher is asked first. A rule shares the queries of a batch
-out among scores; a new rule is a new line in `RULES`, or the user's own function::
+out among scores. The default, `mutual-information`, is the one that did best in
+`docs/benchmarks.md`; a new rule is a new line in `RULES`, or the user's own function::
 
     # split.py
     def score(preferences):              # (n_members, n_pairs), each member's P(left is better)
@@ -84,8 +85,8 @@ RULES: dict[str, Rule] = {
     "diverse-disagreement": Rule((Share(score=disagreement, shortlist=4),)),
     # Near the present policy, which is where the reward is used next (QPA, Hu et al. 2024).
     "near-policy": Rule((Share(),), newest=0.2),
-    # The top of a score alone is a trap: it returns near-duplicates, and can do worse than
-    # random (Christiano et al. 2017, section 3.3). So: half uncertain and spread, half random.
+    # Insurance against a score that errs, whose choice alone can do worse than random (Christiano
+    # et al. 2017, section 3.3): half uncertain and spread, half random.
     "hybrid": Rule((Share(0.5, disagreement, shortlist=4), Share(0.5))),
 }
 
