@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("--wait-for-labels", action="store_true", help="train only as far as labels allow")
     add("--teacher", metavar="PRESET", help="how the oracle errs: oracle, stoc, mistake, ...")
     add("--oracle", metavar="FILE.py:FUNC", help="scores a clip in place of the true reward")
-    add("--query", metavar="RULE", help="which pairs are asked: mutual-information, random, ..., FILE.py:FUNC")
+    add("--query", metavar="RULE", help="which pairs are asked: random, entropy, ..., FILE.py:FUNC")
     add("--seed", type=int, help="decides the whole run (default: 0)")
     add("--out", metavar="DIR", help="the run folder (default: runs/ENV-seedN)")
     add("--preset", metavar="NAME", help="a preset, or the path of a YAML file")

@@ -52,14 +52,15 @@ def select_pairs(
     inputs = buffer.inputs(clips)
     left, right = places.reshape(pairs.shape).T
     preferences = predict(ensemble_sums(ensemble, inputs), left, right)
-    embeddings = embed(inputs, ensemble)[np.stack([left, right])]
+    spread = any(share.shortlist for share in rule.shares)
+    embeddings = embed(inputs, ensemble)[np.stack([left, right])] if spread else None
 
     chosen: list[np.ndarray] = []
     used: set[int] = set()
     for share, count in zip(rule.shares, _split(rule.shares, n), strict=True):
         scores = checked_score(share.score, preferences) if share.score else rng.random(len(pairs))
         order = np.argsort(-scores, kind="stable")
-        if share.shortlist:
+        if share.shortlist and embeddings is not None:
             order = _spread(order[: share.shortlist * count], embeddings, count)
         chosen.append(_disjoint(pairs, order, count, used))
     picked = np.concatenate(chosen)
@@ -156,17 +157,16 @@ def _spread(order: np.ndarray, embeddings: np.ndarray, n: int) -> np.ndarray:
     """
     if not len(order):
         return order
-    left, right = embeddings[:, order]
+    points = embeddings[:, order].astype(np.float64)
+    squares = np.square(points).sum(axis=-1)
     chosen = [0]
     nearest = np.full(len(order), np.inf)
     for _ in range(min(n, len(order)) - 1):
         last = chosen[-1]
-
-        def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return np.linalg.norm(a - b, axis=1)
-
-        same = apart(left, left[last]) + apart(right, right[last])
-        crossed = apart(left, right[last]) + apart(right, left[last])
+        # Between either clip of each pair and either clip of the last: (2, k, 2).
+        between = squares[:, :, None] + squares[:, last] - 2 * (points @ points[:, last].T)
+        apart = np.sqrt(np.maximum(between, 0.0))
+        same, crossed = apart[0, :, 0] + apart[1, :, 1], apart[0, :, 1] + apart[1, :, 0]
         nearest = np.minimum(nearest, np.minimum(same, crossed))
         nearest[chosen] = -1
         chosen.append(int(nearest.argmax()))
