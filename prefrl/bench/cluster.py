@@ -7,6 +7,7 @@ on with what it finds there. A task whose worker is lost is given to another by 
 
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -30,8 +31,7 @@ class RayCluster:
     """A connection to a Ray cluster, for as long as the block lasts.
 
     Args:
-        address: Of its head, `HOST:PORT` or `ray://HOST:PORT`; `auto` for the one on this machine,
-            `local` to start one here.
+        address: Of its head, `HOST:PORT` or `ray://HOST:PORT`; `auto` for the one on this machine.
 
     Raises:
         UserError: Ray is not installed, or there is no cluster at that address.
@@ -121,15 +121,16 @@ def _reach(address: str) -> None:
         OSError: Nothing does.
         ValueError: It has no port.
     """
-    if address in ("auto", "local"):
+    if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not (colon and port.isdigit()):
-        raise ValueError("an address is HOST:PORT, ray://HOST:PORT, auto or local")
+        raise ValueError("an address is HOST:PORT, ray://HOST:PORT or auto")
     socket.create_connection((host, int(port)), timeout=5.0).close()
 
 
 def _train(cell: Cell, path: Path, working_directory: Path) -> None:
     """Train one cell to its end, on whichever machine this is."""
     os.chdir(working_directory)  # where the user's own modules are
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it; children inherit
     train_cell(cell, path, threading.Event())
