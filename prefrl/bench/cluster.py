@@ -83,23 +83,25 @@ class RayCluster:
             here = Path.cwd()
             waiting = {task.remote(cell, folder / cell.folder, here): cell for cell in cells}
             unseen = {cell.key: cell for cell in cells}
-            while waiting and not interrupts:
-                done, _ = self._ray.wait(list(waiting), timeout=1.0)
-                for cell in list(unseen.values()):
-                    path = folder / cell.folder
-                    if (path / "run.json").exists() and is_held(Run(path).training_lock):
-                        del unseen[cell.key]
-                        yield News(cell, path)
-                for task_done in done:
-                    cell = waiting.pop(task_done)
-                    unseen.pop(cell.key, None)
-                    yield self._news(task_done, cell, folder / cell.folder)
-                if not done:
-                    yield None
-            for task_left in waiting:
-                self._ray.cancel(task_left)
-            if waiting:
-                self._ray.wait(list(waiting), num_returns=len(waiting))
+            try:
+                while waiting and not interrupts:
+                    done, _ = self._ray.wait(list(waiting), timeout=1.0)
+                    for cell in list(unseen.values()):
+                        path = folder / cell.folder
+                        if (path / "run.json").exists() and is_held(Run(path).training_lock):
+                            del unseen[cell.key]
+                            yield News(cell, path)
+                    for task_done in done:
+                        cell = waiting.pop(task_done)
+                        unseen.pop(cell.key, None)
+                        yield self._news(task_done, cell, folder / cell.folder)
+                    if not done:
+                        yield None
+            finally:
+                for task_left in waiting:
+                    self._ray.cancel(task_left)
+                if waiting:
+                    self._ray.wait(list(waiting), num_returns=len(waiting))
         if interrupts:
             raise Interrupted(STOPPED)
 
@@ -108,7 +110,7 @@ class RayCluster:
         try:
             self._ray.get(task)
         except self._ray.exceptions.RayTaskError as error:
-            return News(cell, path, failure=sentence(error.cause))
+            return News(cell, path, failure=" ".join(str(error.cause).split()))
         except self._ray.exceptions.RayError as error:
             return News(cell, path, failure=f"its workers were lost: {sentence(error)}")
         return News(cell, path, Run(path))
