@@ -81,7 +81,7 @@ def test_a_labelling_session_on_hopper(start, tmp_path):
             if n % 7 == 0:
                 desktop.resize(*sizes[n // 7])
                 time.sleep(1.0)
-                until(lambda n=n: both_drawn(desktop, tmp_path / f"{n}.ppm", sizes[n // 7]))
+                until(lambda n=n: both_drawn(desktop, tmp_path / f"{n}.bmp", sizes[n // 7]))
             time.sleep(0.3)
             answer = list(KEYS)[n % 4]
             desktop.key(KEYS[answer])
