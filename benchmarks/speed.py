@@ -1,4 +1,4 @@
-"""How fast the parts are: `python benchmarks/speed.py [PART ...]`, a table for docs/benchmarks.md.
+"""How fast the parts are: `python benchmarks/speed.py [PART ...]`; docs/benchmarks.md has figures.
 
 Ratios are of things that were measured in turns or side by side in this run; times depend on the
 machine and on what else it does.
