@@ -1,14 +1,19 @@
 """What a run depends on, tried before anything is written."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from prefrl.agent.envs import probe
+import numpy as np
+
+from prefrl.agent.envs import PROBE_STEPS, probe
+from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import check_agent
 from prefrl.clips.clip import Clip
 from prefrl.clips.render import Renderer
+from prefrl.clock import Stopwatch
 from prefrl.config import Config, check_room
 from prefrl.environment import FRAME_SIZE, find_spec, make_drawable
-from prefrl.errors import UserError
+from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import load_score
 from prefrl.labellers.teachers import teacher
@@ -35,7 +40,9 @@ def check_inputs(config: Config) -> Clip:
         check_display()
     gsde = config.agent.sde_sample_freq > 0
     sample = probe(config.env, config.clips.length, continuous=gsde)
-    if config.labels.labeller == "human" and not sample.states.shape[1]:
+    if config.env.backend == "envpool":
+        _check_pool(config)
+    elif config.labels.labeller == "human" and not sample.states.shape[1]:
         _check_frames(config)
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)
@@ -51,6 +58,25 @@ def check_start(config: Config) -> None:
     sample = check_inputs(config)
     if config.labels.source:
         check_source(config, sample.inputs.shape)
+
+
+def _check_pool(config: Config) -> None:
+    """Whether EnvPool has the environment, acts on in it, and shows a person its scenes."""
+    pool = PoolVecEnv(replace(config.env, copies=1), seed=0, stopwatch=Stopwatch())
+    try:
+        pool.reset()
+        pool.action_space.seed(0)
+        for _ in range(PROBE_STEPS):
+            pool.step(np.array([pool.action_space.sample()]))
+    except RunFailed as error:
+        raise UserError(str(error)) from None
+    finally:
+        pool.close()
+    if config.labels.labeller == "human" and not pool.state_dim:
+        raise UserError(
+            f"EnvPool does not say what {config.env.id} looks like, so nobody could watch its "
+            f"clips: leave env.backend at 'gymnasium'"
+        )
 
 
 def _check_frames(config: Config) -> None:

@@ -16,7 +16,12 @@ class EnvConfig:
     id: str = ""
     """Gymnasium id; `module:Id-v0` imports `module` first."""
     copies: int = 8
-    """Environments stepped in turn in one process."""
+    """Environments that the agent acts in side by side."""
+    backend: str = "gymnasium"
+    """`gymnasium` steps the copies in turn, in this process; `envpool` in threads, without exact
+    resumes, where EnvPool has the environment (`pip install 'prefrl[envpool]'`)."""
+    threads: int = 0
+    """Of EnvPool; 0: one for each core that the process may use."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments for `gymnasium.make`."""
     termination: str = "refuse"
@@ -174,6 +179,7 @@ def check_config(config: Config) -> None:
         ("run.checkpoint_every", config.run.checkpoint_every, 1, inf),
         ("run.evaluation_episodes", config.run.evaluation_episodes, 1, inf),
         ("env.copies", config.env.copies, 1, inf),
+        ("env.threads", config.env.threads, 0, inf),
         ("agent.n_steps", agent.n_steps, 1, inf),
         ("agent.batch_size", agent.batch_size, 2, inf),
         ("agent.n_epochs", agent.n_epochs, 1, inf),
@@ -208,6 +214,7 @@ def check_config(config: Config) -> None:
             bounds = f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"
             raise UserError(f"{name} must be {bounds}, got {value}")
     for name, word, allowed in (
+        ("env.backend", config.env.backend, ["gymnasium", "envpool"]),
         ("env.termination", config.env.termination, ["refuse", "ignore", "allow"]),
         ("labels.labeller", config.labels.labeller, ["oracle", "human", "none"]),
     ):

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
-from prefrl.clips.simulator import read_state
+from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.environment import FRAME_SIZE, FixedHorizon, make_drawable, make_env, sentence
@@ -25,29 +25,38 @@ class TimedVecEnv(DummyVecEnv):
     more than it saves (1,400 against 2,750 steps/s for HalfCheetah on two cores).
 
     Args:
-        config: Which environment.
-        copies: How many.
+        config: Which environment, and how many.
         seed: Of the first; each next one takes the next integer.
         stopwatch: Where the time is counted.
         drawable: Whether they can draw themselves.
     """
 
     def __init__(
-        self,
-        config: EnvConfig,
-        *,
-        copies: int,
-        seed: int,
-        stopwatch: Stopwatch,
-        drawable: bool = False,
+        self, config: EnvConfig, *, seed: int, stopwatch: Stopwatch, drawable: bool = False
     ) -> None:
         def make() -> gym.Env:
             return Monitor(make_drawable(config, *FRAME_SIZE) if drawable else make_env(config))
 
-        super().__init__([make] * copies)
+        super().__init__([make] * config.copies)
         self._id = config.id
         self._stopwatch = stopwatch
         self.seed(seed)
+
+    def camera(self) -> np.ndarray:
+        """The first one's scene now, `(height, width, 3)` uint8."""
+        return self.envs[0].render()  # type: ignore[return-value]
+
+    def save_state(self) -> list[dict[str, np.ndarray]]:
+        """Of each, all that decides its future; empty where that cannot be had."""
+        return [snapshot(env) or {} for env in self.envs]
+
+    def load_state(self, saved: list[dict[str, np.ndarray]]) -> bool:
+        """Go on from what `save_state` gave, after a reset; give whether that could be done."""
+        if not all(saved):
+            return False
+        for env, state in zip(self.envs, saved, strict=True):
+            restore(env, state)
+        return True
 
     def step_wait(self) -> VecEnvStepReturn:
         try:

@@ -1,7 +1,7 @@
 """The stack that an agent acts in, built from a configuration, saved and restored as a whole.
 
 env → Monitor → TimedVecEnv → ClipRecorder → LearnedReward → VecNormalize → PatientPPO. With the
-true reward, the recorder and the learned reward are left out.
+true reward, the recorder and the learned reward are left out; with EnvPool, PoolVecEnv comes first.
 """
 
 import io
@@ -14,10 +14,11 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl.agent.envs import TimedVecEnv
+from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import PatientPPO, make_ppo
 from prefrl.agent.reward_env import LearnedReward
 from prefrl.clips.recorder import ClipRecorder, input_dims
-from prefrl.clips.simulator import array_to_generator, generator_to_array, restore, snapshot
+from prefrl.clips.simulator import array_to_generator, generator_to_array
 from prefrl.clock import Stopwatch
 from prefrl.config import Config
 from prefrl.reward.ensemble import RewardEnsemble
@@ -43,13 +44,12 @@ class Stack:
             name: np.random.default_rng(streams[name]) for name in ("clips", "queries", "fit")
         }
         shown = config.labels.labeller == "human" and not config.run.true_reward
-        self.envs = TimedVecEnv(
-            config.env,
-            copies=config.env.copies,
-            seed=self.seeds["envs"],
-            stopwatch=stopwatch,
-            drawable=shown,
-        )
+        self.envs: TimedVecEnv | PoolVecEnv
+        seed = self.seeds["envs"]
+        if config.env.backend == "envpool":
+            self.envs = PoolVecEnv(config.env, seed=seed, stopwatch=stopwatch)
+        else:
+            self.envs = TimedVecEnv(config.env, seed=seed, stopwatch=stopwatch, drawable=shown)
         self.recorder: ClipRecorder | None = None
         self.rewarded: LearnedReward | None = None
         self.ensemble: RewardEnsemble | None = None
@@ -62,7 +62,7 @@ class Stack:
                 rollout_steps=config.agent.n_steps,
                 capacity=config.clips.capacity,
                 rng=self.generators["clips"],
-                camera=self.envs.envs[0].render if shown else None,  # type: ignore[arg-type]
+                camera=self.envs.camera if shown else None,
             )
             self.ensemble = make_ensemble(config, self.recorder.dims, self.seeds["ensemble"])
             self.fitter = RewardFitter(
@@ -85,9 +85,8 @@ class Stack:
                 arrays[f"normalise/{name}_{part}"] = getattr(scale, part)
         for name, generator in self.generators.items():
             arrays[f"generator/{name}"] = generator_to_array(generator)
-        for i, env in enumerate(self.envs.envs):
-            for key, value in (snapshot(env) or {}).items():
-                arrays[f"env/{i}/{key}"] = value
+        for i, saved in enumerate(self.envs.save_state()):
+            arrays |= {f"env/{i}/{key}": value for key, value in saved.items()}
         # SB3 shuffles minibatches with NumPy's global generator and samples with torch's.
         _, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
         arrays |= {"numpy/keys": keys, "numpy/rest": np.array([position, has_gauss, gauss])}
@@ -115,11 +114,8 @@ class Stack:
         with np.load(folder / "arrays.npz", allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         self.normalise.reset()
-        exact = all(f"env/{i}/state" in arrays for i in range(len(self.envs.envs)))
-        if exact:
-            for i, env in enumerate(self.envs.envs):
-                prefix = f"env/{i}/"
-                restore(env, _part(arrays, prefix))
+        copies = range(self.envs.num_envs)
+        exact = self.envs.load_state([_part(arrays, f"env/{i}/") for i in copies])
         for name, scale in self._scales().items():
             scale.mean = arrays[f"normalise/{name}_mean"]
             scale.var = arrays[f"normalise/{name}_var"]

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.clips.clip import ClipBuffer, numbers
-from prefrl.clips.simulator import StateReader
+from prefrl.clips.simulator import SceneReader, Scenes
 
 FRAMED = 40
 """Latest clips that keep recorded frames, which take much memory: four times a person's queue."""
@@ -62,7 +62,7 @@ class ClipRecorder(VecEnvWrapper):
 
     Args:
         venv: Vectorised environments. Their physics states are recorded where they live in
-            this process (`DummyVecEnv`).
+            this process (`DummyVecEnv`), or where the whole can `read_states`.
         length: Environment steps in one clip.
         rollout_steps: Steps per environment between two cuts; PPO's `n_steps`.
         capacity: Clips kept in `buffer`.
@@ -95,7 +95,7 @@ class ClipRecorder(VecEnvWrapper):
         self._row = 0
         self._buffer: ClipBuffer | None = None
         self._rollout: dict[str, np.ndarray] = {}
-        self._readers: list[StateReader] = []
+        self._scenes: Scenes = SceneReader([])
         self._states = np.zeros((0, 0))
         self.last_observations = np.zeros((venv.num_envs, self.dims[0]), np.float32)
         self.last_inputs = np.zeros((venv.num_envs, sum(self.dims)), np.float32)
@@ -113,10 +113,12 @@ class ClipRecorder(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         observations = self.venv.reset()
-        self._readers = [StateReader(env) for env in getattr(self.venv, "envs", [])]
-        size = self._readers[0].size if self._readers else 0
-        self._states = np.zeros((len(self._readers), size))
-        if size:
+        if isinstance(self.venv, Scenes):
+            self._scenes = self.venv
+        else:
+            self._scenes = SceneReader(getattr(self.venv, "envs", []))
+        self._states = np.zeros((self.num_envs, self._scenes.state_dim))
+        if self._scenes.state_dim:
             self._camera = None
         self._remember(np.asarray(observations))
         return observations
@@ -147,8 +149,7 @@ class ClipRecorder(VecEnvWrapper):
         row, rollout, obs_dim = self._row, self._rollout, self.dims[0]
         rollout["observations"][row] = self.last_inputs[:, :obs_dim]
         rollout["actions"][row] = self.last_inputs[:, obs_dim:]
-        if self._readers:
-            rollout["states"][row] = self._states
+        rollout["states"][row] = self._states
         rollout["true_rewards"][row] = rewards
         rollout["dones"][row] = dones
         keys = self.buffer.info_keys
@@ -163,8 +164,8 @@ class ClipRecorder(VecEnvWrapper):
 
     def _remember(self, observations: np.ndarray) -> None:
         self.last_observations = observations.reshape(self.num_envs, -1).astype(np.float32)
-        for reader, state in zip(self._readers, self._states, strict=True):
-            reader.read(state)
+        if self._scenes.state_dim:
+            self._scenes.read_states(self._states)
 
     def allocate(self, info_keys: tuple[str, ...]) -> None:
         """Make the buffer's arrays before the first step, as a resumed run must."""

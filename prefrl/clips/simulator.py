@@ -7,8 +7,8 @@ checkpoints: MuJoCo's integration state, the derived arrays that lag one physics
 environment's random generator.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -49,6 +49,37 @@ class StateReader:
             self._get_state(self._base.model, self._base.data, out, self._spec)
         elif self.size:
             out[:] = np.ravel(self._base.state)
+
+
+@runtime_checkable
+class Scenes(Protocol):
+    """Environments side by side, of which each shows a scene."""
+
+    @property
+    def state_dim(self) -> int:
+        """Numbers that draw one environment's scene; 0: nothing can be drawn."""
+
+    def read_states(self, out: np.ndarray) -> None:
+        """Write the states now into `out`, `(n_envs, state_dim)` float64."""
+
+
+class SceneReader:
+    """The scenes of environments in this process.
+
+    Args:
+        envs: The environments, each reset once.
+    """
+
+    def __init__(self, envs: Sequence[gym.Env]) -> None:
+        self._readers = [StateReader(env) for env in envs]
+
+    @property
+    def state_dim(self) -> int:
+        return self._readers[0].size if self._readers else 0
+
+    def read_states(self, out: np.ndarray) -> None:
+        for reader, state in zip(self._readers, out, strict=True):
+            reader.read(state)
 
 
 def read_state(env: gym.Env) -> np.ndarray:
