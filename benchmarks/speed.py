@@ -1,31 +1,20 @@
 """How fast the parts are: `python benchmarks/speed.py [PART ...]`; docs/benchmarks.md has figures.
 
-Ratios are of things that were measured in turns or side by side in this run; times depend on the
-machine and on what else it does.
+Times depend on the machine and on what else it does; benchmarks/throughput.py has whole runs.
 """
 
-import argparse
-import itertools
-import multiprocessing
 import os
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import torch
+from measuring import PREFRL, Line, measure, resident
 
-import prefrl
 from prefrl.clips.clip import Clip, ClipBuffer
-from prefrl.configfile import load_config
-from prefrl.environment import make_env
 from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_last
 from prefrl.queries.rules import RULES
@@ -34,15 +23,8 @@ from prefrl.reward.data import LabelledClips
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import RewardFitter
 
-PREFRL = [sys.executable, "-m", "prefrl.cli"]
 LENGTH, OBS_DIM, ACT_DIM = 50, 17, 6
 """Of a clip: those of HalfCheetah-v5."""
-
-STEPS = 1_000_000
-"""Of each training run."""
-
-Line = tuple[str, str, str]
-"""What was measured, its value, what it should be."""
 
 
 def best(call: Callable[[], object], times: int = 5) -> float:
@@ -180,12 +162,6 @@ def storage(folder: Path) -> Iterator[Line]:
     store.close()
 
 
-def resident() -> float:
-    """Resident memory of this process, MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def start(folder: Path) -> Iterator[Line]:
     """From a command to what it does."""
     shown = best(lambda: subprocess.run([*PREFRL, "--help"], stdout=subprocess.DEVNULL), 10)
@@ -202,97 +178,5 @@ def start(folder: Path) -> Iterator[Line]:
         yield f"`prefrl train {env_id}` to its first step", f"{stepping:.1f} s", "under 5 s"
 
 
-def loop(folder: Path) -> Iterator[Line]:
-    """A run on 700 labels beside the same PPO on the true reward, a core each."""
-    for env_id in ("HalfCheetah-v5", "Hopper-v5", "Ant-v5"):
-        options = {"steps": STEPS, "quiet": True, "seed": 0}
-        learned, true = side_by_side(
-            (train, (env_id,), options | {"labels": 700, "out": folder / f"{env_id}-learned"}),
-            (train, (env_id,), options | {"true_reward": True, "out": folder / f"{env_id}-true"}),
-        )
-        pace, ceiling = learned["steps_per_second"], true["steps_per_second"]
-        yield (
-            f"steps/s of {env_id} on 700 labels ÷ on the true reward, {STEPS:,} steps",
-            f"{pace:,.0f} ÷ {ceiling:,.0f} = {pace / ceiling:.3f}",
-            "at least 0.97",
-        )
-        spent = learned["seconds"]
-        stages = ", ".join(f"{k} {v:.0f}/{true['seconds'][k]:.0f}" for k, v in spent.items())
-        yield f"seconds of {env_id} on labels/on the true reward", stages, ""
-
-
-def ppo(folder: Path) -> Iterator[Line]:
-    """The preset's PPO beside SB3's default settings, on the true reward, a core each."""
-    for env_id in ("HalfCheetah-v5", "Hopper-v5"):
-        options = {"steps": STEPS, "quiet": True, "true_reward": True}
-        ours, default = side_by_side(
-            (train, (env_id,), options | {"out": folder / env_id}),
-            (train_by_default, (env_id, STEPS), {}),
-        )
-        pace, other = ours["steps_per_second"], default["steps_per_second"]
-        yield (
-            f"steps/s of {env_id}'s preset ÷ SB3's defaults, {STEPS:,} steps",
-            f"{pace:,.0f} ÷ {other:,.0f} = {pace / other:.2f}",
-            "at least 2.5",
-        )
-        returns = [result["true_return_mean"] for result in (ours, default)]
-        yield f"true return of the two on {env_id}", "{:,.0f}, {:,.0f}".format(*returns), ""
-
-
-def side_by_side(*calls: tuple[Callable[..., dict], tuple, dict]) -> list[dict]:
-    """What functions return that run at the same time, in a process and on a core each."""
-    cores = sorted(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(len(calls), multiprocessing.get_context("spawn")) as pool:
-        waiting = [
-            pool.submit(_on_core, core, *call)
-            for core, call in zip(itertools.cycle(cores), calls, strict=False)
-        ]
-        return [future.result() for future in waiting]
-
-
-def _on_core(core: int, function: Callable[..., dict], arguments: tuple, options: dict) -> dict:
-    os.sched_setaffinity(0, {core})
-    torch.set_num_threads(1)
-    return function(*arguments, **options)
-
-
-def train(*arguments: Any, **options: Any) -> dict:
-    """`prefrl.train`; its result."""
-    return prefrl.train(*arguments, **options).record["result"]
-
-
-def train_by_default(env_id: str, steps: int) -> dict:
-    """Train SB3's PPO as it comes, in one environment of fixed horizon."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.evaluation import evaluate_policy
-    from stable_baselines3.common.monitor import Monitor
-
-    env = Monitor(make_env(load_config(env_id, {}).env))
-    model = PPO("MlpPolicy", env, device="cpu", seed=0)
-    began = time.perf_counter()
-    model.learn(steps)
-    pace = steps / (time.perf_counter() - began)
-    mean, _ = evaluate_policy(model, env, n_eval_episodes=20)
-    return {"steps_per_second": pace, "true_return_mean": mean}
-
-
-PARTS = {f.__name__: f for f in (selection, fitting, storage, start, loop, ppo)}
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
-    parts = parser.parse_args().parts or list(PARTS)
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"unknown part '{unknown.pop()}': there are {', '.join(PARTS)}")
-    torch.set_num_threads(1)
-    print("| measured | | aim |\n| --- | --- | --- |", flush=True)
-    for part in parts:
-        with tempfile.TemporaryDirectory() as folder:
-            for what, value, target in PARTS[part](Path(folder)):
-                print(f"| {what} | {value} | {target} |", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    measure(__doc__, {f.__name__: f for f in (selection, fitting, storage, start)})
