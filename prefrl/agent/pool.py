@@ -24,8 +24,8 @@ POSITIONS = "exclude_current_positions_from_observation"
 """An argument of the locomotion tasks. With it off, an observation begins with all of qpos and
 qvel, of which the policy is shown what Gymnasium shows, and clips are drawn from the whole."""
 
-NOT_INFO = {"env_id", "players", "elapsed_step"}
-"""What EnvPool says of itself, among what the environments say."""
+ITS_OWN = {"env_id", "elapsed_step"}
+"""What EnvPool says of itself among the infos."""
 
 
 class PoolVecEnv(VecEnv):
@@ -77,7 +77,7 @@ class PoolVecEnv(VecEnv):
                 f"which tells the agent about the task without any label: leave env.backend at "
                 f"'gymnasium'"
             )
-        names = [name for name in info if name not in NOT_INFO]
+        names = [k for k, v in info.items() if k not in ITS_OWN and np.ndim(v) == 1]
         columns = zip(*(info[name].tolist() for name in names), strict=True)
         infos: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in columns]
         infos = infos or [{} for _ in range(self.num_envs)]
@@ -112,7 +112,7 @@ class PoolVecEnv(VecEnv):
         return self._scene and 1 + self._scene
 
     def read_states(self, out: np.ndarray) -> None:
-        """Write the scenes now into `out`, `(config.copies, state_dim)`: time 0, qpos, qvel.
+        """Write the scenes now into `out`, `(n_envs, state_dim)`: time 0, qpos, qvel.
 
         The velocities are bounded where the observations' are; nothing is drawn from them.
         """
