@@ -171,6 +171,7 @@ def start(folder: Path) -> Iterator[Line]:
         out = folder / env_id
         process = subprocess.Popen([*PREFRL, "train", env_id, "--out", str(out), "--quiet"])
         while not (row := read_last(out / "metrics.csv")):
+            assert process.poll() is None, "it ended before its first rollout"
             time.sleep(0.01)
         stepping = time.perf_counter() - began - row["time/seconds"]
         process.kill()

@@ -8,7 +8,7 @@ import numpy as np
 from prefrl.agent.envs import PROBE_STEPS, probe
 from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import check_agent
-from prefrl.clips.clip import Clip
+from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.render import Renderer
 from prefrl.clock import Stopwatch
 from prefrl.config import Config, check_room
@@ -36,13 +36,15 @@ def check_inputs(config: Config) -> Clip:
             f"{config.env.id} has episodes of {limit} steps, shorter than one clip of "
             f"{config.clips.length}: use a preset with a smaller clips.length"
         )
-    if config.labels.labeller == "human" and not config.run.true_reward:
+    watched = config.labels.labeller == "human" and not config.run.true_reward
+    if watched:
         check_display()
     gsde = config.agent.sde_sample_freq > 0
     sample = probe(config.env, config.clips.length, continuous=gsde)
     if config.env.backend == "envpool":
-        _check_pool(config)
-    elif config.labels.labeller == "human" and not sample.states.shape[1]:
+        known = _check_pool(config, watched)
+        sample = replace(sample, infos={k: v for k, v in sample.infos.items() if k in known})
+    elif watched and not sample.states.shape[1]:
         _check_frames(config)
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)
@@ -60,23 +62,29 @@ def check_start(config: Config) -> None:
         check_source(config, sample.inputs.shape)
 
 
-def _check_pool(config: Config) -> None:
-    """Whether EnvPool has the environment, acts on in it, and shows a person its scenes."""
+def _check_pool(config: Config, watched: bool) -> set[str]:
+    """Whether EnvPool has the environment and acts on in it; give the infos that clips will hold.
+
+    Args:
+        config: Of the run.
+        watched: Whether a person has to see the scenes.
+    """
     pool = PoolVecEnv(replace(config.env, copies=1), seed=0, stopwatch=Stopwatch())
     try:
         pool.reset()
         pool.action_space.seed(0)
         for _ in range(PROBE_STEPS):
-            pool.step(np.array([pool.action_space.sample()]))
+            *_, infos = pool.step(np.array([pool.action_space.sample()]))
     except RunFailed as error:
         raise UserError(str(error)) from None
     finally:
         pool.close()
-    if config.labels.labeller == "human" and not pool.state_dim:
+    if watched and not pool.state_dim:
         raise UserError(
             f"EnvPool does not say what {config.env.id} looks like, so nobody could watch its "
             f"clips: leave env.backend at 'gymnasium'"
         )
+    return set(numbers(infos[0]))
 
 
 def _check_frames(config: Config) -> None:

@@ -16,6 +16,10 @@ class Stopwatch:
 
     def __init__(self, seconds: dict[str, float] | None = None) -> None:
         self._spent = dict.fromkeys(STAGES, 0.0) | (seconds or {})
+        self.start()
+
+    def start(self) -> None:
+        """Count from now on: what went before, such as making the environments, is not training."""
         self._started = time.perf_counter() - sum(self._spent.values())
 
     @contextmanager

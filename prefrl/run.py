@@ -93,7 +93,7 @@ class Run:
             raise UserError(f"cannot make the run folder '{path}': {error.strerror}") from None
         record = {
             "format": FORMAT,
-            "versions": versions(),
+            "versions": versions(config),
             "commit": source_commit(),
             "seed": config.run.seed,
             "hardware": {
@@ -190,10 +190,12 @@ def default_folder(env_id: str, seed: int) -> Path:
     return path
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, prefrl and what its results depend on."""
+def versions(*configs: Config) -> dict[str, str]:
+    """Versions of Python, prefrl and what the results of these configurations depend on."""
+    pooled = any(config.env.backend == "envpool" for config in configs)
+    packages = (*PACKAGES, "envpool") if pooled else PACKAGES
     return {"python": platform.python_version(), "prefrl": version("prefrl")} | {
-        package: version(package) for package in PACKAGES
+        package: version(package) for package in packages
     }
 
 
@@ -223,6 +225,11 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON so that the file is the old or the new one, never half of it."""
+    replace_text(path, json.dumps(value, indent=1, allow_nan=False))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write so that the file is the old or the new one, never half of it."""
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1, allow_nan=False))
+    part.write_text(text)
     part.replace(path)

@@ -197,6 +197,7 @@ class _Training:
             self._loop.load_state_dict(saved["loop"], step, exact=exact)
         members = 0 if config.run.true_reward else config.reward.members
         log = MetricsLog(run.path, members, self._stack.model.num_timesteps)
+        self._stopwatch.start()
         self._keeper = RunKeeper(
             run, self._stack, self._loop, self._stopwatch, log, panel, interrupts
         )

@@ -1,9 +1,11 @@
 """Suites that run: reused, resumed, refused, failed; and what becomes of their results."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,11 +16,14 @@ import yaml
 from prefrl.bench.bench import bench
 from prefrl.bench.board import Board, duration
 from prefrl.bench.plots import draw
-from prefrl.bench.results import CurvePoint, Results, Row
-from prefrl.bench.runner import run_cells, why_it_ended
+from prefrl.bench.results import CurvePoint, Results, Row, answer_shares, curve
+from prefrl.bench.runner import train_cell, why_it_ended
 from prefrl.bench.suites import ALL, RANDOM_ACTIONS, suite_from_tree
 from prefrl.bench.summary import summarise
 from prefrl.errors import RunFailed, UserError
+from prefrl.labels.store import LabelStore
+from prefrl.lock import hold
+from prefrl.run import Run
 
 TINY = """
 about: A test.
@@ -83,44 +88,6 @@ def test_only_what_is_new_is_run(tmp_path):
     assert [(cell.condition, cell.seed) for cell in missing] == [("true-reward", 1), ("random", 1)]
 
 
-def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
-    results = Results(tmp_path / "out")
-    suite = suite_from_tree("tiny", yaml.safe_load(TINY))
-    results.claim(suite)
-    tiny.write_text(TINY.replace("budget: 8", "budget: 9"))
-    other = suite_from_tree("tiny", yaml.safe_load(tiny.read_text()))
-    results.claim(other)  # nothing was run yet
-    results.claim(suite)
-    results.put(Row("prefrl/PointMass-v0", "true-reward", 0, 1.0, 0.0))
-    with pytest.raises(UserError, match=r"under 'true-reward' with labels.budget 8, not 9: give"):
-        bench(str(tiny), out=tmp_path / "out")
-    # Other conditions may be added.
-    tiny.write_text(TINY + "  hybrid: {query: {rule: hybrid}}\n")
-    results.claim(suite_from_tree("tiny", yaml.safe_load(tiny.read_text())))
-    file = tmp_path / "out" / "suite.yaml"
-    known = yaml.safe_load(file.read_text())
-    assert list(known["configurations"]["prefrl/PointMass-v0"])[-1] == "hybrid"
-    file.write_text(yaml.safe_dump(known | {"versions": known["versions"] | {"torch": "1.0"}}))
-    with pytest.raises(UserError, match=r"holds results of torch 1\.0, this is torch 2"):
-        bench(str(tiny), out=tmp_path / "out")
-    file.unlink()
-    with pytest.raises(UserError, match=r"no suite.yaml that says what they were made with"):
-        bench(str(tiny), out=tmp_path / "out")
-    assert not (tmp_path / "out" / "runs").exists(), "nothing was run"
-
-
-def test_a_run_folder_of_another_configuration_is_not_taken_over(tiny, tmp_path):
-    from prefrl.run import Run
-
-    cell, other = (
-        suite_from_tree("tiny", yaml.safe_load(text)).cells()[1]
-        for text in (TINY, TINY.replace("budget: 8", "budget: 9"))
-    )
-    Run.create(tmp_path / cell.folder, other.config)
-    with pytest.raises(UserError, match=r"trained with labels.budget 9, not 8: give another"):
-        list(run_cells([cell], tmp_path, 1))
-
-
 def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys, monkeypatch):
     """The oracle fails in the middle; once it is mended, the same command goes on.
 
@@ -149,22 +116,64 @@ def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys, mon
     assert rows["own"]["failure"] == ""
 
 
-def test_why_a_process_ended_is_one_sentence(tmp_path):
-    log = tmp_path / "log.txt"
-    log.write_text("prefrl: no\nTraceback\nValueError: a tensor of\n  [nan]], grad_fn=<A>)\n")
-    assert why_it_ended(log, 1) == "ValueError: a tensor of"
-    assert why_it_ended(log, -9) == "signal 9 ended it"
-    log.write_text("")
-    assert why_it_ended(log, 1) == "it said nothing"
+def test_why_a_process_ended_is_one_sentence():
+    said = "prefrl: no\nTraceback\nValueError: a tensor of\n  [nan]], grad_fn=<A>)\n"
+    assert why_it_ended(said, 1) == "ValueError: a tensor of"
+    assert why_it_ended(said, -9) == "signal 9 ended it"
+    assert why_it_ended("", 1) == "it said nothing"
 
 
-def test_a_policy_that_diverged_is_a_failure(tiny, tmp_path):
-    from prefrl.run import Run
+def test_only_what_the_last_attempt_said_counts(tmp_path, monkeypatch):
+    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    run = Run.create(tmp_path / "run", cell.config)
+    (run.path / "log.txt").write_text("prefrl: interrupted\n")
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(RuntimeError, match="it said nothing"):
+        train_cell(cell, run.path, threading.Event())
 
+
+def test_a_process_left_over_is_waited_for_even_if_it_takes_its_lock_late(tmp_path, monkeypatch):
+    """It was still importing when the next suite looked, and has the lock when that one tries."""
+    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    finished = threading.Event()
+
+    def leave_over():
+        with hold(tmp_path / "run" / ".training"):
+            held.set()
+            finished.wait()
+            Run(tmp_path / "run").finish({"true_return_mean": 3.0})
+
+    def too_late(path, stop):
+        other.start()
+        held.wait()
+        threading.Timer(0.3, finished.set).start()
+        return 2, "prefrl: it is being trained by another process"
+
+    held, other = threading.Event(), threading.Thread(target=leave_over)
+    monkeypatch.setattr("prefrl.bench.runner._go_on", too_late)
+    run = train_cell(cell, tmp_path / "run", threading.Event())
+    other.join()
+    assert run is not None
+    assert run.record["result"] == {"true_return_mean": 3.0}
+
+
+def test_a_process_stopped_while_it_starts_has_not_failed(tmp_path, monkeypatch):
+    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    stop = threading.Event()
+
+    def interrupted(path, stop):
+        stop.set()
+        return -2, "KeyboardInterrupt"  # in its imports
+
+    monkeypatch.setattr("prefrl.bench.runner._go_on", interrupted)
+    assert train_cell(cell, tmp_path / "run", stop) is None
+
+
+def test_a_policy_that_diverged_is_a_failure(tmp_path):
     cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
     run = Run.create(tmp_path / "run", cell.config)
     run.finish({"true_return_mean": float("nan")})
-    with pytest.raises(RunFailed, match="is not a number"):
+    with pytest.raises(RunFailed, match="is not a number, and would be none again"):
         Results(tmp_path / "out").add(cell, run)
 
 
@@ -208,8 +217,6 @@ def test_a_suite_that_is_stopped_goes_on(tiny, tmp_path):
 
 
 def test_two_benches_do_not_share_a_folder(tiny, tmp_path):
-    from prefrl.lock import hold
-
     (tmp_path / "out").mkdir()
     with hold(tmp_path / "out" / ".bench"), pytest.raises(UserError, match="in use by another"):
         bench(str(tiny), out=tmp_path / "out")
@@ -252,6 +259,31 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     assert (again.key, again.true_return_mean, again.commit) == (row.key, 1.5, "abc")
 
 
+def test_how_a_labeller_answered(tmp_path, make_clip):
+    """Right twice, wrong once; a tie counts for nothing; three say equal, two skip."""
+    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[1]
+    run = Run.create(tmp_path / "run", cell.config)
+    store = LabelStore(run.label_file)
+    pairs = [(1, 0, "left"), (0, 1, "right"), (0, 1, "left"), (1, 1, "left")]
+    pairs += [(0, 1, "equal")] * 3 + [(1, 0, "skip")] * 2
+    for n, (left, right, answer) in enumerate(pairs):
+        clips = make_clip(left, seed=2 * n), make_clip(right, seed=2 * n + 1)
+        query = store.ask(*clips, step=0, rule="random")
+        store.answer(query, answer, labeller="a", seconds=1.0, step=0)
+    store.close()
+    shares = {"label_accuracy": 2 / 3, "equal_share": 3 / 9, "skip_share": 2 / 9}
+    assert answer_shares(run) == pytest.approx(shares)
+
+
+def test_a_curve_is_the_mean_over_each_fortieth_of_a_run(tmp_path):
+    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]  # of 3,840 steps
+    run = Run.create(tmp_path / "run", cell.config)
+    rows = [(48, ""), (90, 2.0), (96, 4.0), (97, 5.0), (3840, 7.0), (3900, 9.0)]
+    lines = ["time/step,rollout/true_return", *(f"{step},{value}" for step, value in rows)]
+    (run.path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    assert curve(run) == [(96, 3.0), (192, 5.0), (3840, 8.0)]
+
+
 ROWS = [
     Row("A-v0", RANDOM_ACTIONS, 0, 10.0, 0.0),
     Row("A-v0", "true", 0, 100.0, 0.0, steps=1000),
@@ -270,6 +302,9 @@ def test_summaries_by_hand():
     assert (few.runs, few.labels, few.steps) == (2, 6.0, 1000)
     assert few.true_return.value == 85
     assert few.deviation == pytest.approx(np.sqrt(2) * 25)
+    margin = 12.7062 * 25  # t of one degree of freedom
+    assert few.true_return.low == pytest.approx(85 - margin, rel=1e-4)
+    assert few.true_return.high == pytest.approx(85 + margin, rel=1e-4)
     # (60 - 10) / 100 and (110 - 10) / 100.
     assert few.normalised.value == pytest.approx(0.75)
     assert (few.normalised.low, few.normalised.high) == (0.5, 1.0)
@@ -322,6 +357,7 @@ def test_time_left_goes_by_each_tasks_own_speed():
     row = Row(*cells[0].key, 1.0, 0.0, steps=3840, wall_seconds=38.4)
     board = Board(cells, [row], jobs=2, quiet=True)
     assert board.seconds_left() == pytest.approx(5 * 38.4 / 2)
+    assert Board(cells, [row], jobs=64, quiet=True).seconds_left() == pytest.approx(38.4)
     assert np.isnan(Board(cells, [], jobs=2, quiet=True).seconds_left())
     assert [duration(s) for s in (5, 600, 7500, float("nan"))] == [
         "5 s",
@@ -341,7 +377,9 @@ def test_curves_are_averaged_over_runs():
 
 
 def test_published_figures_are_read_and_drawn_where_all_agrees():
-    from prefrl.bench.plots import _agrees, read_anchors
+    from matplotlib.text import Annotation
+
+    from prefrl.bench.plots import _agrees, draw_curves, looks, read_anchors
 
     anchors = read_anchors(Path(__file__).parent.parent / "benchmarks" / "anchors.csv")
     best = next(a for a in anchors if a.task == "Ant-v5" and a.labels == 1000 and a.mean > -600)
@@ -349,3 +387,8 @@ def test_published_figures_are_read_and_drawn_where_all_agrees():
     assert _agrees(best, 1000, 1_003_520)
     assert not _agrees(best, 700, 1_003_520)
     assert not _agrees(best, 1000, 503_808)
+    rows = [Row("Ant-v5", "asked", 0, 5.0, 0.0, labels_answered=1000, steps=1_003_520)]
+    curves = [CurvePoint("Ant-v5", "asked", 0, 1_003_520, 5.0)]
+    (axis,) = draw_curves(curves, summarise(rows), looks(["asked"]), anchors).axes
+    written = [t.get_text() for t in axis.get_children() if isinstance(t, Annotation)]
+    assert any(text.endswith(": -512") for text in written)

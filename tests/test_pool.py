@@ -41,7 +41,7 @@ def states_of(pool: PoolVecEnv) -> np.ndarray:
     return states
 
 
-# Contacts are chaotic: rounding decides sooner where an ant is.
+# Contacts are chaotic: after a few steps, rounding decides where an ant is.
 @pytest.mark.parametrize(
     ("env_id", "steps", "tolerance"),
     [
@@ -49,7 +49,7 @@ def states_of(pool: PoolVecEnv) -> np.ndarray:
         ("Hopper-v5", 40, 1e-6),
         ("Walker2d-v5", 40, 1e-6),
         ("Swimmer-v5", 40, 1e-6),
-        ("Ant-v5", 8, 0.1),
+        ("Ant-v5", 3, 1e-3),
     ],
 )
 def test_its_environments_are_those_of_gymnasium(pooled, env_id, steps, tolerance):
@@ -66,7 +66,8 @@ def test_its_environments_are_those_of_gymnasium(pooled, env_id, steps, toleranc
         expected, reward, _, _, info = env.step(actions[0])
         np.testing.assert_allclose(observations[0], expected, atol=tolerance)
         assert rewards[0] == pytest.approx(reward, abs=tolerance)
-        assert infos[0]["x_position"] == pytest.approx(info["x_position"], abs=tolerance)
+        assert {"x_position", "x_velocity"} <= set(infos[0]) <= set(info)
+        assert infos[0] == {k: pytest.approx(info[k], abs=tolerance) for k in infos[0]}
         assert not done.any()
     env.close()
 

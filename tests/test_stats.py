@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefrl.bench.stats import improvement, interval, iqm, mean, profile
+from prefrl.bench.stats import improvement, interval, iqm, mean, mean_interval, profile
 
 # Five runs of two methods on three tasks, as (runs, tasks), the way rliable takes them.
 ONE = np.array(
@@ -46,6 +46,12 @@ def test_agrees_with_rliable():
     thresholds = np.array([0.2, 0.6, 0.9, 1.2])
     for scores, expected in zip(BOTH, RLIABLE_PROFILE, strict=True):
         np.testing.assert_allclose(profile(scores, thresholds), expected)
+
+
+def test_interval_of_the_mean_of_few_runs():
+    margin = 4.302653 / np.sqrt(3)  # t of two degrees of freedom at 97.5 %, from a printed table
+    assert mean_interval(np.array([1.0, 2.0, 3.0])) == pytest.approx((2 - margin, 2 + margin))
+    assert np.isnan(mean_interval(np.array([1.0]))).all()
 
 
 def test_intervals_agree_with_rliable():

@@ -2,7 +2,8 @@
 
 MuJoCo is half of the time of a run on Hopper, Walker2d or Ant; threads of C++ take it off the
 core that trains. The observations, rewards and time limits are Gymnasium's (a test compares the
-two step by step); what EnvPool cannot do is to save a state and to call a user's own Python.
+two step by step), and of the infos those that both have. What EnvPool cannot do is to save a state
+and to call a user's own Python.
 """
 
 import os
@@ -14,6 +15,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from prefrl.clips.clip import numbers
 from prefrl.clips.simulator import StateReader, is_mujoco
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
@@ -23,9 +25,6 @@ from prefrl.errors import RunFailed, UserError
 POSITIONS = "exclude_current_positions_from_observation"
 """An argument of the locomotion tasks. With it off, an observation begins with all of qpos and
 qvel, of which the policy is shown what Gymnasium shows, and clips are drawn from the whole."""
-
-ITS_OWN = {"env_id", "elapsed_step"}
-"""What EnvPool says of itself among the infos."""
 
 
 class PoolVecEnv(VecEnv):
@@ -51,6 +50,7 @@ class PoolVecEnv(VecEnv):
         observation, action = example.observation_space, example.action_space
         assert isinstance(observation, spaces.Box)
         self._scene = _scene_size(example, self._pool)
+        self._infos = _info_names(example)
         self._hidden = self._pool.observation_space.shape[0] - observation.shape[0]
         example.close()
         super().__init__(config.copies, observation, action)
@@ -77,7 +77,7 @@ class PoolVecEnv(VecEnv):
                 f"which tells the agent about the task without any label: leave env.backend at "
                 f"'gymnasium'"
             )
-        names = [k for k, v in info.items() if k not in ITS_OWN and np.ndim(v) == 1]
+        names = [name for name in info if name in self._infos]
         columns = zip(*(info[name].tolist() for name in names), strict=True)
         infos: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in columns]
         infos = infos or [{} for _ in range(self.num_envs)]
@@ -176,6 +176,13 @@ def _make_pool(config: EnvConfig, seed: int) -> Any:
         seed=seed,
         **arguments,
     )
+
+
+def _info_names(example: gym.Env) -> set[str]:
+    """The single numbers that Gymnasium's environment puts into a step's info."""
+    example.reset(seed=0)
+    *_, info = example.step(example.action_space.sample())
+    return set(numbers(info))
 
 
 def _scene_size(example: gym.Env, pool: Any) -> int:

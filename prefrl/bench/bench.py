@@ -166,11 +166,10 @@ def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> 
 
 def _measure_random_actions(suite: Suite, results: Results) -> None:
     """Add the return of random actions, which counts as 0, for each task that lacks it."""
-    condition = suite.reference or next(iter(suite.conditions))
     for task in suite.tasks:
         if (task, RANDOM_ACTIONS, 0) not in results.rows:
             try:
-                returns = random_returns(suite.config(task, condition).env)
+                returns = random_returns(suite.plain(task))
             except Exception as error:  # the user's own code may fail in any way
                 log.warning("random actions in %s fail: %s", task, sentence(error))
                 continue

@@ -84,12 +84,12 @@ class Board(TerminalView):
         if not paces:
             return float("nan")
         elsewhere = float(np.mean([np.mean(pace) for pace in paces.values()]))
-        left = 0.0
+        left = [0.0]
         for cell in self._cells:
             if cell.key not in self._rows and cell.key not in self._failed:
                 steps = cell.config.run.steps - steps_done.get(cell.key, 0.0)
-                left += max(0.0, steps) * float(np.mean(paces.get(cell.task, [elsewhere])))
-        return left / self._jobs
+                left.append(max(0.0, steps) * float(np.mean(paces.get(cell.task, [elsewhere]))))
+        return max(sum(left) / self._jobs, max(left))
 
     def _table(self) -> Table:
         done = sum(cell.key in self._rows for cell in self._cells)

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, difference
-from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
+from prefrl.bench.provenance import Provenance
+from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite
 from prefrl.errors import RunFailed, UserError
 from prefrl.metrics import read_metrics
-from prefrl.run import Run, versions
+from prefrl.run import Run, replace_text
 
 POINTS = 40
 """Stretches into which a curve is divided."""
@@ -89,8 +88,11 @@ class Results:
             folder.mkdir(parents=True, exist_ok=True)
             self.rows = {row.key: row for row in _read(folder / "results.csv", Row)}
             self._curves = _read(folder / "curves.csv", CurvePoint)
+            self._provenance = Provenance(folder)
         except OSError as error:
             raise UserError(f"cannot use the results folder '{folder}': {error.strerror}") from None
+        except UserError:
+            raise
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             raise UserError(f"the results folder '{folder}' is damaged: {error}") from None
 
@@ -108,58 +110,17 @@ class Results:
         """Note what the suite is to be run with, unless other results lie there already.
 
         Raises:
-            UserError: They were made with other versions or another configuration.
+            UserError: They were made with other versions, configurations or files.
         """
-        path = self.folder / "suite.yaml"
-        try:
-            known = read_yaml(path, "suite") if path.exists() else {}
-            known_configs = dict(known.get("configurations", {}))
-            known_versions = dict(known.get("versions", {}))
-        except (UserError, ValueError, AttributeError, TypeError):
-            raise UserError(f"'{path}' cannot be read: give another --out") from None
-        if self.rows and not known:
-            raise UserError(
-                f"'{self.folder}' has results, but no suite.yaml that says what they were made "
-                f"with: give another --out"
-            )
-        now = versions()
-        configs = {
-            task: {name: config_to_tree(suite.config(task, name)) for name in suite.conditions}
-            for task in suite.tasks
-        }
-        for package, version in known_versions.items():
-            if now.get(package) != version:
-                raise UserError(
-                    f"'{self.folder}' holds results of {package} {version}, this is {package} "
-                    f"{now.get(package, '(absent)')}: give another --out"
-                )
-        for task, by_name in configs.items():
-            for name, tree in by_name.items():
-                old = known_configs.get(task, {}).get(name)
-                if old and any(key[:2] == (task, name) for key in self.rows):
-                    self._compare(f"{task} under '{name}'", old, tree)
-        for task, by_name in configs.items():
-            known_configs[task] = {**known_configs.get(task, {}), **by_name}
-        text = yaml.safe_dump(
-            {"suite": suite.name, "versions": now, "configurations": known_configs},
-            sort_keys=False,
+        self._provenance.refuse(
+            suite,
+            tried={key[:2] for key in self.rows},
+            finished={key[:2] for key, row in self.rows.items() if not row.failure},
         )
-        _replace(path, text)
-
-    def _compare(self, what: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        """Refuse a configuration that is not the one of the results.
-
-        Raises:
-            UserError: Names the first key that differs.
-        """
-        try:
-            found = config_from_tree(old)  # a key that is new since then has its default
-        except UserError as error:
-            raise UserError(f"'{self.folder}' is of another prefrl: {error}") from None
-        if differs := difference(found, config_from_tree(new)):
-            raise UserError(
-                f"'{self.folder}' holds results of {what} with {differs}: give another --out"
-            )
+        for task in suite.tasks:
+            if self._provenance.measured_elsewhere(suite, task):
+                self.rows.pop((task, RANDOM_ACTIONS, 0), None)
+        self._provenance.note(suite)
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
         """The cells that have no row yet, or that of a failure."""
@@ -181,10 +142,14 @@ class Results:
         """Write down a finished run.
 
         Raises:
-            RunFailed: Its return is not a number: it has diverged.
+            RunFailed: Its return is not a number, or it was trained with other versions.
         """
+        self._provenance.check_run(run)
         if run.record["result"]["true_return_mean"] is None:
-            raise RunFailed("the final policy's true return is not a number")
+            raise RunFailed(
+                f"it diverged: the final policy's true return is not a number, and would be none "
+                f"again ('{run.path}')"
+            )
         result: dict[str, Any] = {
             key: float("nan") if value is None else value
             for key, value in run.record["result"].items()
@@ -260,7 +225,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _text(value) for key, value in row.items()} for row in rows)
-    _replace(path, text.getvalue())
+    replace_text(path, text.getvalue())
 
 
 def _text(value: Any) -> str:
@@ -280,10 +245,3 @@ def _read(path: Path, kind: type) -> list[Any]:
 
     with path.open(newline="") as file:
         return [kind(**{k: value(k, v) for k, v in row.items()}) for row in csv.DictReader(file)]
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write so that the file is the old or the new one, never half of it."""
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)

@@ -113,40 +113,49 @@ def train_cell(cell: Cell, path: Path, stop: threading.Event) -> Run | None:
     if not (path / "run.json").exists():  # nothing there, or half made when this was killed
         shutil.rmtree(path, ignore_errors=True)
         Run.create(path, cell.config)
-    run = Run(path)
-    while is_held(run.training_lock):  # left over from a suite that was killed: it ends by itself
-        if stop.wait(1.0):
-            return None
+    while True:
         run = Run(path)
-    if run.record["result"] is None:
-        command = [sys.executable, "-m", "prefrl.cli", "resume", str(path), "--quiet"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        with (path / LOG).open("a") as log:
-            # In a session of its own, so that Ctrl-C at the terminal reaches this process alone.
-            process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
-            try:
-                while process.poll() is None and not stop.wait(0.2):
-                    pass
-            finally:  # it goes no further without this one
-                if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
-                    process.wait()
-        if process.returncode == 130 and stop.is_set():
-            return None
-        if process.returncode:
-            raise RuntimeError(why_it_ended(path / LOG, process.returncode))
-        run = Run(path)
-        if run.record["result"] is None:
-            raise RuntimeError("it ended by itself, without a result")
-    return run
+        if is_held(run.training_lock):  # left over from a suite that was killed: it ends by itself
+            if stop.wait(1.0):
+                return None
+        elif run.record["result"] is not None:
+            return run
+        else:
+            code, said = _go_on(path, stop)
+            if code and stop.is_set():
+                return None
+            if not code and Run(path).record["result"] is None:
+                raise RuntimeError("it ended by itself, without a result")
+            # One that was left over may have been about to take the lock all the while.
+            if code and not is_held(run.training_lock):
+                raise RuntimeError(why_it_ended(said, code))
 
 
-def why_it_ended(log: Path, code: int) -> str:
+def _go_on(path: Path, stop: threading.Event) -> tuple[int, str]:
+    """Train in a process of its own until it ends or `stop`: its exit status and what it said."""
+    command = [sys.executable, "-m", "prefrl.cli", "resume", str(path), "--quiet"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with (path / LOG).open("ab+") as log:
+        begin = log.seek(0, os.SEEK_END)
+        # In a session of its own, so that Ctrl-C at the terminal reaches this process alone.
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+        try:
+            while process.poll() is None and not stop.wait(0.2):
+                pass
+        finally:  # it goes no further without this one
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+        log.seek(begin)
+        return process.returncode, log.read().decode(errors="replace")
+
+
+def why_it_ended(said: str, code: int) -> str:
     """One sentence: the last that the process said, or the signal that ended it."""
     if code < 0:
         return f"signal {-code} ended it"
-    lines = log.read_text(errors="replace").splitlines()
+    lines = said.splitlines()
     told = [line for line in lines if re.match(r"prefrl: |[\w.]*(Error|Exception|Failed)\b", line)]
     return (told or lines or ["it said nothing"])[-1]

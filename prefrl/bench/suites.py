@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefrl.config import Config
+from prefrl.config import Config, EnvConfig
 from prefrl.configfile import config_to_tree, find_yaml, load_config, read_yaml, with_absolute_paths
 from prefrl.environment import find_spec
 from prefrl.errors import UserError, nearest
@@ -100,6 +100,10 @@ class Suite:
             if seed < counts[task]
         ]
 
+    def plain(self, task: str) -> EnvConfig:
+        """The environment in which random actions are measured: the reference's, or the first's."""
+        return self.config(task, self.reference or next(iter(self.conditions))).env
+
     def config(self, task: str, condition: str, seed: int = 0) -> Config:
         """The configuration of one run; paths in it are taken from the working directory.
 
@@ -118,10 +122,14 @@ class Suite:
 
 
 def difference(found: Config, wanted: Config) -> str:
-    """The first key in which two configurations differ, and both values; empty if there is none."""
+    """The first key in which two configurations differ, and both values; empty if there is none.
+
+    Where both learn from the true reward, what is asked and how it is fitted makes no difference.
+    """
     have, want = config_to_tree(found), config_to_tree(wanted)
-    for section, values in want.items():
-        for key, value in values.items():
+    labelless = found.run.true_reward and wanted.run.true_reward
+    for section in ("env", "agent", "run") if labelless else want:
+        for key, value in want[section].items():
             if have[section][key] != value:
                 return f"{section}.{key} {have[section][key]!r}, not {value!r}"
     return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefrl.bench.results import Row
-from prefrl.bench.stats import Scores, improvement, interval, iqm, mean
+from prefrl.bench.stats import Scores, improvement, interval, iqm, mean_interval
 from prefrl.bench.suites import ALL, RANDOM_ACTIONS
 
 NAN = float("nan")
@@ -18,10 +18,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its 95 % stratified bootstrap interval; NaN where there is none.
-
-    Single runs have no interval.
-    """
+    """A statistic and its 95 % interval; NaN where there is none, as for a single run."""
 
     value: float = NAN
     low: float = NAN
@@ -43,13 +40,13 @@ class Summary:
     steps: int
     """Of the longest run."""
     true_return: Estimate
-    """Mean over runs; none over all tasks, whose rewards are on different scales."""
+    """Mean over runs, with Student's interval; none over all tasks, whose scales differ."""
     deviation: float
     """Standard deviation of that over runs (with `n - 1`)."""
     normalised: Estimate
-    """Interquartile mean of the normalised returns."""
+    """Interquartile mean of the normalised returns, with a stratified bootstrap interval."""
     improvement: Estimate
-    """Probability that a run beats one of the baseline's on the same task."""
+    """Probability that a run beats one of the baseline's on the same task; likewise."""
 
     def cells(self) -> dict[str, object]:
         """The summary as a row of a table."""
@@ -140,7 +137,7 @@ def summarise(
             runs=len(runs),
             labels=float(np.mean([row.labels_answered for row in runs])),
             steps=max(row.steps for row in runs),
-            true_return=estimate(mean, true_returns) if alone else Estimate(),
+            true_return=_mean(true_returns[0]) if alone else Estimate(),
             deviation=float(true_returns[0].std(ddof=1)) if alone and len(runs) > 1 else NAN,
             normalised=estimate(iqm, [normalised[task, condition] for task in on_scale]),
             improvement=estimate(
@@ -153,3 +150,7 @@ def summarise(
     blocks = [[task] for task in tasks] + ([tasks] if len(tasks) > 1 else [])
     summaries = [summary(condition, among) for among in blocks for condition in conditions]
     return [found for found in summaries if found]
+
+
+def _mean(values: np.ndarray) -> Estimate:
+    return Estimate(float(values.mean()), *mean_interval(values))

@@ -1,0 +1,153 @@
+"""What a results folder was made with, in its `suite.yaml`, so that nothing else is mixed in.
+
+::
+
+    versions:         of the packages that results depend on
+    configurations:   of each task and condition
+    random_actions:   the environment that random actions were measured in, by task
+    files:            fingerprints of the user's own rules, oracles and labels
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from prefrl.bench.suites import Suite, difference
+from prefrl.config import Config
+from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
+from prefrl.errors import RunFailed, UserError
+from prefrl.run import Run, replace_text, versions
+
+Pairs = Collection[tuple[str, str]]
+"""Tasks and conditions."""
+
+
+class Provenance:
+    """The `suite.yaml` of a results folder.
+
+    Args:
+        folder: The results folder.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / "suite.yaml"
+        try:
+            known = read_yaml(self._path, "suite") if self._path.exists() else {}
+            self._versions: dict[str, str] = dict(known.get("versions", {}))
+            self._configurations: dict[str, dict] = dict(known.get("configurations", {}))
+            self._random_actions: dict[str, dict] = dict(known.get("random_actions", {}))
+            self._files: dict[str, str] = dict(known.get("files", {}))
+        except (UserError, ValueError, AttributeError, TypeError):
+            raise UserError(f"'{self._path}' cannot be read: give another --out") from None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is known."""
+        return not self._configurations
+
+    def refuse(self, suite: Suite, tried: Pairs, finished: Pairs) -> None:
+        """Refuse a suite whose results would not be of the same making as those in the folder.
+
+        Args:
+            suite: What is to be run.
+            tried: Of what the folder holds rows.
+            finished: Of what it holds results.
+
+        Raises:
+            UserError: Says what differs.
+        """
+        if tried and self.empty:
+            raise UserError(
+                f"'{self._folder}' has results, but no suite.yaml that says what they were made "
+                f"with: give another --out"
+            )
+        configs = dict(_configurations(suite))
+        if other := _other_version(self._versions, versions(*configs.values())):
+            raise UserError(f"'{self._folder}' holds results of {other}: give another --out")
+        for (task, name), config in configs.items():
+            if (task, name) in tried:
+                self._refuse_configuration(task, name, config)
+            if (task, name) in finished:
+                self._refuse_edited_files(task, name, config)
+
+    def measured_elsewhere(self, suite: Suite, task: str) -> bool:
+        """Whether random actions were measured in another environment than the suite's."""
+        place = asdict(suite.plain(task))
+        return self._random_actions.get(task, place) != place
+
+    def note(self, suite: Suite) -> None:
+        """Write down what the suite is run with, beside what is known already."""
+        for (task, name), config in _configurations(suite):
+            self._versions |= versions(config)
+            self._configurations.setdefault(task, {})[name] = config_to_tree(config)
+            self._random_actions[task] = asdict(suite.plain(task))
+            self._files |= fingerprints(config)
+        known = {
+            "suite": suite.name,
+            "versions": self._versions,
+            "configurations": self._configurations,
+            "random_actions": self._random_actions,
+            "files": self._files,
+        }
+        replace_text(self._path, yaml.safe_dump(known, sort_keys=False))
+
+    def check_run(self, run: Run) -> None:
+        """Refuse a run that was trained elsewhere, with other versions.
+
+        Raises:
+            RunFailed: Names the first package that differs.
+        """
+        if other := _other_version(run.record["versions"], self._versions):
+            raise RunFailed(
+                f"'{run.path}' was trained with {other}: delete it to have it trained anew"
+            )
+
+    def _refuse_configuration(self, task: str, name: str, config: Config) -> None:
+        old = self._configurations.get(task, {}).get(name)
+        if not old:
+            return
+        try:
+            found = config_from_tree(old)  # a key that is new since then has its default
+        except UserError as error:
+            raise UserError(f"'{self._folder}' is of another prefrl: {error}") from None
+        if differs := difference(found, config):
+            raise UserError(
+                f"'{self._folder}' holds results of {task} under '{name}' with {differs}: give "
+                f"another --out"
+            )
+
+    def _refuse_edited_files(self, task: str, name: str, config: Config) -> None:
+        for file, fingerprint in fingerprints(config).items():
+            if self._files.get(file, fingerprint) != fingerprint:
+                raise UserError(
+                    f"'{self._folder}' holds results of {task} under '{name}' with '{file}' as it "
+                    f"was before an edit: give another --out"
+                )
+
+
+def fingerprints(config: Config) -> dict[str, str]:
+    """SHA-256 of each file of the user's that decides a run, by path."""
+    own = (config.query.rule.rpartition(":")[0], config.labels.oracle.rpartition(":")[0])
+    files = {path for path in (*own, config.labels.source) if path and Path(path).is_file()}
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in sorted(files)}
+
+
+def _configurations(suite: Suite) -> Iterator[tuple[tuple[str, str], Config]]:
+    for task in suite.tasks:
+        for name in suite.conditions:
+            yield (task, name), suite.config(task, name)
+
+
+def _other_version(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """The first package that both name in different versions, in words; empty if there is none."""
+    for package, version in found.items():
+        if wanted.get(package, version) != version:
+            return f"{package} {version}, this is {package} {wanted[package]}"
+    return ""

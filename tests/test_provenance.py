@@ -1,0 +1,146 @@
+"""What a results folder was made with, and that nothing else is mixed in."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from prefrl.bench.bench import bench
+from prefrl.bench.results import Results, Row
+from prefrl.bench.runner import run_cells
+from prefrl.bench.suites import RANDOM_ACTIONS, load_suite, suite_from_tree
+from prefrl.errors import RunFailed, UserError
+from prefrl.run import Run
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
+TINY = """
+about: A test.
+seeds: 1
+reference: true-reward
+tasks:
+  prefrl/PointMass-v0:
+    run: {steps: 3840, evaluation_episodes: 2}
+    labels: {budget: 8}
+conditions:
+  true-reward: {run: {true_reward: true}}
+  random: {query: {rule: random}}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def suite_of(text):
+    return suite_from_tree("tiny", yaml.safe_load(text))
+
+
+def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
+    results = Results(tmp_path / "out")
+    suite = suite_of(TINY)
+    results.claim(suite)
+    tiny.write_text(TINY.replace("budget: 8", "budget: 9"))
+    other = suite_of(tiny.read_text())
+    results.claim(other)  # nothing was run yet
+    results.claim(suite)
+    results.put(Row("prefrl/PointMass-v0", "random", 0, 1.0, 0.0))
+    with pytest.raises(UserError, match=r"under 'random' with labels.budget 8, not 9: give"):
+        bench(str(tiny), out=tmp_path / "out")
+    # Other conditions may be added.
+    tiny.write_text(TINY + "  hybrid: {query: {rule: hybrid}}\n")
+    results.claim(suite_of(tiny.read_text()))
+    file = tmp_path / "out" / "suite.yaml"
+    known = yaml.safe_load(file.read_text())
+    assert list(known["configurations"]["prefrl/PointMass-v0"])[-1] == "hybrid"
+    file.write_text(yaml.safe_dump(known | {"versions": known["versions"] | {"torch": "1.0"}}))
+    with pytest.raises(UserError, match=r"holds results of torch 1\.0, this is torch 2"):
+        bench(str(tiny), out=tmp_path / "out")
+    file.unlink()
+    with pytest.raises(UserError, match=r"no suite.yaml that says what they were made with"):
+        bench(str(tiny), out=tmp_path / "out")
+    assert not (tmp_path / "out" / "runs").exists(), "nothing was run"
+
+
+def test_a_run_folder_of_another_configuration_is_not_taken_over(tiny, tmp_path):
+    cell, other = (
+        suite_of(text).cells()[1] for text in (TINY, TINY.replace("budget: 8", "budget: 9"))
+    )
+    Run.create(tmp_path / cell.folder, other.config)
+    with pytest.raises(UserError, match=r"trained with labels.budget 9, not 8: give another"):
+        list(run_cells([cell], tmp_path, 1))
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.iterdir()), ids=lambda path: path.name)
+def test_the_results_that_come_along_can_be_gone_on_with(path, tmp_path, monkeypatch):
+    """By the commands of docs/benchmarks.md, with the versions that made them."""
+    for name in ("results.csv", "curves.csv", "suite.yaml"):
+        shutil.copy(path / name, tmp_path / name)
+    versions = yaml.safe_load((path / "suite.yaml").read_text())["versions"]
+    monkeypatch.setattr("prefrl.bench.provenance.versions", lambda *configs: versions)
+    suite, results = load_suite(path.name), Results(tmp_path)
+    results.claim(suite)
+    assert results.missing(suite.cells()) == []
+
+
+def test_what_is_asked_makes_no_difference_to_the_true_reward(tmp_path):
+    results = Results(tmp_path / "out")
+    results.claim(suite_of(TINY))
+    for condition in ("true-reward", "random"):
+        results.put(Row("prefrl/PointMass-v0", condition, 0, 1.0, 0.0))
+    with pytest.raises(UserError, match=r"under 'random' with labels.budget 8, not 9"):
+        results.claim(suite_of(TINY.replace("budget: 8", "budget: 9")))
+    with pytest.raises(UserError, match=r"under 'true-reward' with agent.gamma 0.95, not 0.5"):
+        results.claim(suite_of(TINY.replace("labels: {b", "agent: {gamma: 0.5}\n    labels: {b")))
+
+
+def test_a_run_trained_with_other_versions_is_not_taken_over(tmp_path):
+    suite = suite_of(TINY)
+    cell = suite.cells()[0]
+    run = Run.create(tmp_path / "run", cell.config)
+    run.finish({"true_return_mean": 1.0})
+    run.record["versions"]["torch"] = "1.0"
+    results = Results(tmp_path / "out")
+    results.claim(suite)
+    with pytest.raises(RunFailed, match=r"was trained with torch 1\.0, this is torch 2"):
+        results.add(cell, run)
+
+
+def test_envpools_version_counts_where_it_is_used(tmp_path):
+    pooled = TINY.replace("run: {steps", "env: {backend: envpool}\n    run: {steps")
+    versions = []
+    for name, text in (("plain", TINY), ("pooled", pooled)):
+        Results(tmp_path / name).claim(suite_of(text))
+        versions.append(yaml.safe_load((tmp_path / name / "suite.yaml").read_text())["versions"])
+    assert ["envpool" in known for known in versions] == [False, True]
+
+
+def test_an_edited_rule_or_oracle_is_not_mixed_in(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("def score(clip):\n    return clip.true_rewards\n")
+    suite = suite_of(TINY.replace("rule: random", f"rule: '{own}:score'"))
+    results = Results(tmp_path / "out")
+    results.claim(suite)
+    results.put(Row("prefrl/PointMass-v0", "random", 0, 0.0, 0.0, failure="it fails"))
+    own.write_text("def score(clip):\n    return 2 * clip.true_rewards\n")
+    results.claim(suite)  # mended after a failure
+    results.put(Row("prefrl/PointMass-v0", "random", 0, 1.0, 0.0))
+    Results(tmp_path / "out").claim(suite)
+    own.write_text("def score(clip):\n    return -clip.true_rewards\n")
+    with pytest.raises(UserError, match=r"'random' with '.*own\.py' as it was before an edit"):
+        Results(tmp_path / "out").claim(suite)
+
+
+def test_random_actions_are_measured_again_where_the_environment_is_another(tmp_path):
+    results = Results(tmp_path / "out")
+    results.claim(suite_of(TINY))
+    results.put(Row("prefrl/PointMass-v0", RANDOM_ACTIONS, 0, 0.5, 0.0))
+    results.claim(suite_of(TINY))
+    assert len(results.rows) == 1
+    shorter = "env: {kwargs: {max_episode_steps: 30}}\n    run: {steps"
+    results.claim(suite_of(TINY.replace("run: {steps", shorter)))
+    assert not results.rows
