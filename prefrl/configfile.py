@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from prefrl.config import Config, check_config
-from prefrl.errors import UserError, nearest
+from prefrl.errors import UserError, nearest, one_line
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -93,7 +93,7 @@ def read_yaml(path: Path, kind: str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {kind} '{path}': {error}") from None
     except (yaml.YAMLError, ValueError) as error:  # a date that there is not is a ValueError
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {one_line(error)}") from None
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium as gym
 
 from prefrl.config import EnvConfig
-from prefrl.errors import RunFailed, UserError, nearest
+from prefrl.errors import RunFailed, UserError, nearest, sentence
 
 log = logging.getLogger("prefrl")
 
@@ -153,8 +153,3 @@ def choose_renderer() -> str:
     if sys.platform == "linux" and (find_library("EGL") or not os.environ.get("DISPLAY")):
         os.environ.setdefault("MUJOCO_GL", "egl")
     return os.environ.get("MUJOCO_GL", "glfw")
-
-
-def sentence(error: BaseException) -> str:
-    """What went wrong, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

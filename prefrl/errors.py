@@ -1,5 +1,18 @@
 """The three ways a command ends other than well; `prefrl.cli` turns each into its exit code."""
 
+import errno
+
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+}
+"""`OSError.errno` of a disk: full, over quota, too large, read-only, broken, or not ours."""
+
 
 class UserError(ValueError):
     """The user's input is wrong: one sentence with the value, what was expected, what to type."""
@@ -17,6 +30,16 @@ class Interrupted(RunFailed):
     """A run was interrupted on purpose and has a checkpoint; the message says how to resume."""
 
     exit_code = 130
+
+
+def one_line(error: object) -> str:
+    """What an error says, without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong in someone else's code, on one line."""
+    return f"{type(error).__name__}: {one_line(error)}"
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -28,7 +28,7 @@ import yaml
 from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.config import Config
 from prefrl.configfile import read_config, save_config
-from prefrl.errors import UserError
+from prefrl.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from prefrl.agent.policy import Policy
@@ -73,8 +73,9 @@ class Run:
         try:
             self.config: Config = read_config(self.path / "config.yaml")
         except (OSError, ValueError, AttributeError, TypeError, yaml.YAMLError) as error:
-            sentence = " ".join(str(error).split())
-            raise UserError(f"'{path}' has a config.yaml that cannot be read: {sentence}") from None
+            raise UserError(
+                f"'{path}' has a config.yaml that cannot be read: {one_line(error)}"
+            ) from None
 
     @classmethod
     def create(cls, path: Path, config: Config) -> "Run":
@@ -181,9 +182,14 @@ class Run:
         return self.ensemble.reward(observations, actions)
 
 
+def file_name(env_id: str) -> str:
+    """A Gymnasium id as a part of a folder's name."""
+    return env_id.replace("/", "-").replace(":", "-")
+
+
 def default_folder(env_id: str, seed: int) -> Path:
     """A folder in `runs/` that does not exist yet, named after environment and seed."""
-    base = Path("runs") / f"{env_id.replace('/', '-').replace(':', '-')}-seed{seed}"
+    base = Path("runs") / f"{file_name(env_id)}-seed{seed}"
     path, n = base, 2
     while path.exists():
         path, n = Path(f"{base}-{n}"), n + 1

@@ -1,6 +1,5 @@
 """Training: a run from its configuration to its result, and on from a checkpoint."""
 
-import errno
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from prefrl.checks import check_inputs, check_start
 from prefrl.clock import Stopwatch
 from prefrl.configfile import load_config, with_absolute_paths
 from prefrl.environment import find_spec
-from prefrl.errors import RunFailed, UserError
+from prefrl.errors import DISK_ERRORS, RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
 from prefrl.keeper import RunKeeper, watch_interrupts
 from prefrl.labellers.oracle import Oracle, load_score, true_reward
@@ -31,17 +30,6 @@ from prefrl.metrics import MetricsLog
 from prefrl.panel import Panel
 from prefrl.queries.schedule import LabelSchedule
 from prefrl.run import Run, default_folder
-
-DISK_ERRORS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EIO,
-    errno.EACCES,
-    errno.EPERM,
-}
-"""Full, over quota, too large, read-only, broken, or not ours."""
 
 
 def train(

@@ -379,14 +379,15 @@ def test_curves_are_averaged_over_runs():
 def test_published_figures_are_read_and_drawn_where_all_agrees():
     from matplotlib.text import Annotation
 
-    from prefrl.bench.plots import _agrees, draw_curves, looks, read_anchors
+    from prefrl.bench.anchors import read_anchors
+    from prefrl.bench.plots import draw_curves, looks
 
     anchors = read_anchors(Path(__file__).parent.parent / "benchmarks" / "anchors.csv")
     best = next(a for a in anchors if a.task == "Ant-v5" and a.labels == 1000 and a.mean > -600)
     assert (best.steps, best.mean, best.deviation) == (1_000_000, -512, 220)
-    assert _agrees(best, 1000, 1_003_520)
-    assert not _agrees(best, 700, 1_003_520)
-    assert not _agrees(best, 1000, 503_808)
+    assert best.agrees(1000, 1_003_520)
+    assert not best.agrees(700, 1_003_520)
+    assert not best.agrees(1000, 503_808)
     rows = [Row("Ant-v5", "asked", 0, 5.0, 0.0, labels_answered=1000, steps=1_003_520)]
     curves = [CurvePoint("Ant-v5", "asked", 0, 1_003_520, 5.0)]
     (axis,) = draw_curves(curves, summarise(rows), looks(["asked"]), anchors).axes

@@ -42,12 +42,22 @@ def cluster(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
-    subprocess.run(
-        [*RAY, "start", "--head", f"--port={port}", *options], check=True, capture_output=True
+    options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--block"]
+    head = subprocess.Popen(
+        [*RAY, "start", "--head", f"--port={port}", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    until(lambda: reachable(port), seconds=60)
     yield f"127.0.0.1:{port}"
-    subprocess.run([*RAY, "stop", "--force"], check=True, capture_output=True)
+    head.terminate()  # which ends all that it has started, and no other cluster
+    head.wait(timeout=60)
+
+
+def reachable(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_suite_survives_an_interrupt_and_a_lost_worker(cluster, suite, tmp_path):

@@ -3,8 +3,9 @@
     python benchmarks/peers/side_by_side.py --steps 200000 --labels 200
 
 Makes imitation's environment in `runs/peers/imitation` where there is none, starts imitation, and
-runs prefrl seed after seed beside it until it is done, so that both are timed under the same load.
-Writes `benchmarks/peers/halfcheetah.csv`, one row per run.
+runs prefrl seed after seed beside it until it is done, so that both are timed under the same load;
+a run that imitation does not last for does not count. Writes
+`benchmarks/peers/halfcheetah.csv`, one row per run.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -47,15 +49,19 @@ def main() -> None:
         result = args.out / "runs" / f"imitation-{seed}.json"
         command = [python, str(HERE / "imitation_halfcheetah.py"), *settings]
         peer = start([*command, "--seed", str(seed), "--out", str(result)], cores[0])
-        while peer.poll() is None:
-            folder = args.out / "runs" / f"prefrl-{own_seed}"
-            train = [sys.executable, "-m", "prefrl.cli", "train", "HalfCheetah-v5", *settings]
-            train += ["--seed", str(own_seed), "--out", str(folder), "--quiet"]
-            if start(train, cores[-1]).wait():
-                raise SystemExit("prefrl failed")
-            own = json.loads((folder / "run.json").read_text())["result"]
-            rows.append({"tool": "prefrl", "seed": own_seed, "labels": args.labels} | own)
-            own_seed += 1
+        try:
+            while True:
+                folder = args.out / "runs" / f"prefrl-{own_seed}"
+                train = [sys.executable, "-m", "prefrl.cli", "train", "HalfCheetah-v5", *settings]
+                train += ["--seed", str(own_seed), "--out", str(folder), "--quiet"]
+                if not finished_beside(peer, start(train, cores[-1])):
+                    break
+                own = json.loads((folder / "run.json").read_text())["result"]
+                rows.append({"tool": "prefrl", "seed": own_seed, "labels": args.labels} | own)
+                own_seed += 1
+        finally:
+            peer.kill()
+            peer.wait()
         if peer.returncode:
             raise SystemExit("imitation failed")
         rows.append({"tool": "imitation", "seed": seed} | json.loads(result.read_text()))
@@ -64,6 +70,19 @@ def main() -> None:
         writer.writeheader()
         for row in sorted(rows, key=lambda row: (row["tool"], row["seed"])):
             writer.writerow({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+
+
+def finished_beside(peer: subprocess.Popen, own: subprocess.Popen) -> bool:
+    """Whether a run of prefrl came to its end while the peer was at work; if not, it is ended."""
+    try:
+        while own.poll() is None and peer.poll() is None:
+            time.sleep(0.2)
+    finally:
+        own.kill()
+        own.wait()
+    if own.returncode > 0:
+        raise SystemExit("prefrl failed")
+    return own.returncode == 0
 
 
 def start(command: list[str], core: int) -> subprocess.Popen:

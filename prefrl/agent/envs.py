@@ -12,8 +12,8 @@ from prefrl.clips.recorder import encode_actions
 from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
-from prefrl.environment import FRAME_SIZE, FixedHorizon, make_drawable, make_env, sentence
-from prefrl.errors import RunFailed, UserError
+from prefrl.environment import FRAME_SIZE, FixedHorizon, make_drawable, make_env
+from prefrl.errors import RunFailed, UserError, sentence
 
 PROBE_STEPS = 300
 

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from prefrl.bench.anchors import Anchor, read_anchors
 from prefrl.bench.board import Board
-from prefrl.bench.plots import Anchor, draw, read_anchors
+from prefrl.bench.plots import draw
 from prefrl.bench.results import Results, Row, write_table
 from prefrl.bench.runner import News, run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, load_suite
 from prefrl.bench.summary import summarise
 from prefrl.checks import check_start
-from prefrl.environment import sentence
-from prefrl.errors import RunFailed, UserError
+from prefrl.errors import DISK_ERRORS, RunFailed, UserError, sentence
 from prefrl.evaluation import random_returns
 from prefrl.lock import hold
 
@@ -78,6 +78,8 @@ def bench(
                 board = Board(cells, results.of(found), at_a_time, quiet=quiet)
                 _run(found, cells, results, published, board, run)
     except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
         raise RunFailed(
             f"the suite stopped because of its disk ({error}); what is finished is whole, and the "
             f"same command goes on"

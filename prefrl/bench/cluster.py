@@ -17,8 +17,7 @@ from typing import Any
 
 from prefrl.bench.runner import STOPPED, News, refuse_other_runs, train_cell
 from prefrl.bench.suites import Cell
-from prefrl.environment import sentence
-from prefrl.errors import Interrupted, UserError
+from prefrl.errors import Interrupted, UserError, one_line, sentence
 from prefrl.keeper import watch_interrupts
 from prefrl.lock import is_held
 from prefrl.run import Run
@@ -110,7 +109,7 @@ class RayCluster:
         try:
             self._ray.get(task)
         except self._ray.exceptions.RayTaskError as error:
-            return News(cell, path, failure=" ".join(str(error.cause).split()))
+            return News(cell, path, failure=one_line(error.cause))
         except self._ray.exceptions.RayError as error:
             return News(cell, path, failure=f"its workers were lost: {sentence(error)}")
         return News(cell, path, Run(path))

@@ -1,63 +1,22 @@
 """The pictures of a suite, as svg and png, in colours that colour-blind people tell apart."""
 
-import csv
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from prefrl.bench.anchors import Anchor
 from prefrl.bench.results import CurvePoint, Row
 from prefrl.bench.stats import interval, mean, profile
 from prefrl.bench.suites import ALL, RANDOM_ACTIONS
 from prefrl.bench.summary import Summary, normalise, returns_of
 from prefrl.colours import COLOURS, GREY
-from prefrl.errors import UserError
 
 STYLES = ["-", "--"]
 MARKERS = "os^Dv<>P*X"
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A published figure to stand beside."""
-
-    task: str
-    method: str
-    labels: int
-    steps: int
-    """0: not said."""
-    mean: float
-    deviation: float
-    source: str
-
-
-def read_anchors(path: Path) -> list[Anchor]:
-    """The published figures in a CSV such as `benchmarks/anchors.csv`; rows without one left out.
-
-    Raises:
-        UserError: It cannot be read.
-    """
-    try:
-        with path.open(newline="") as file:
-            return [
-                Anchor(
-                    row["task"],
-                    row["method"],
-                    int(row["labels"] or 0),
-                    int(row["env_steps"] or 0),
-                    float(row["return_mean"]),
-                    float(row["return_std"] or "nan"),
-                    row["source"],
-                )
-                for row in csv.DictReader(file)
-                if row["return_mean"]
-            ]
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"cannot read published figures from '{path}': {error}") from None
 
 
 Look = Mapping[str, Any]
@@ -156,7 +115,7 @@ def draw_curves(
                 axis.fill_between(steps, low, high, color=style["color"], alpha=0.18, lw=0)
         settings = {(round(s.labels), s.steps) for s in summaries if s.task == task}
         for anchor in anchors:
-            if anchor.task == task and any(_agrees(anchor, *setting) for setting in settings):
+            if anchor.task == task and any(anchor.agrees(*setting) for setting in settings):
                 axis.axhline(anchor.mean, color="#444444", lw=1, ls=":")
                 source = anchor.source.partition(" ")[0]
                 text = f"{anchor.method}, {source}: {anchor.mean:,.0f}"
@@ -307,11 +266,6 @@ def draw_profile(rows: Sequence[Row], look: Mapping[str, Look], reference: str) 
 
 def _line(look: Look) -> Look:
     return {key: value for key, value in look.items() if key != "marker"}
-
-
-def _agrees(anchor: Anchor, labels: int, steps: int) -> bool:
-    """Whether a run with so many labels and steps is to be compared with the published figure."""
-    return anchor.labels == labels and abs(anchor.steps - steps) <= 0.02 * steps
 
 
 def _errors(summaries: Sequence[Summary], name: str = "normalised") -> np.ndarray:

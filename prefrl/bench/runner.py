@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.bench.suites import Cell, difference
-from prefrl.errors import Interrupted, UserError
+from prefrl.errors import Interrupted, UserError, one_line
 from prefrl.keeper import watch_interrupts
 from prefrl.lock import is_held
 from prefrl.run import Run
@@ -70,7 +70,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, jobs: int) -> Iterator[News |
         try:
             run = train_cell(cell, path, stop)
         except Exception as error:  # whatever it is, the other cells go on
-            happened.put(News(cell, path, failure=" ".join(str(error).split())))
+            happened.put(News(cell, path, failure=one_line(error)))
         else:
             if run:
                 happened.put(News(cell, path, run))

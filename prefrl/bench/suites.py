@@ -28,6 +28,7 @@ from prefrl.config import Config, EnvConfig
 from prefrl.configfile import config_to_tree, find_yaml, load_config, read_yaml, with_absolute_paths
 from prefrl.environment import find_spec
 from prefrl.errors import UserError, nearest
+from prefrl.run import file_name
 
 SUITES = Path(__file__).parent.parent / "suites"
 
@@ -63,7 +64,7 @@ class Cell:
     @property
     def folder(self) -> str:
         """Name of its run folder."""
-        return f"{self.task.replace('/', '-')}-{self.condition}-seed{self.seed}"
+        return f"{file_name(self.task)}-{self.condition}-seed{self.seed}"
 
 
 @dataclass(frozen=True)

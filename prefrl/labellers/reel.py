@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from prefrl.errors import UserError
+from prefrl.errors import UserError, sentence
 from prefrl.lock import hold
 
 QUOTA = 512 * 2**20
@@ -143,7 +143,7 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
     import time
 
     from prefrl.clips.render import Renderer, clip_playback, draw_clip, steps_per_second
-    from prefrl.environment import FRAME_SIZE, choose_renderer, make_drawable, sentence
+    from prefrl.environment import FRAME_SIZE, choose_renderer, make_drawable
     from prefrl.labels.store import LabelStore
     from prefrl.run import Run
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import entr
 
-from prefrl.errors import RunFailed, UserError, nearest
+from prefrl.errors import RunFailed, UserError, nearest, sentence
 from prefrl.usercode import load_function
 
 Score = Callable[[np.ndarray], np.ndarray]
@@ -125,8 +125,7 @@ def checked_score(score: Score, preferences: np.ndarray) -> np.ndarray:
     try:
         values = np.asarray(score(preferences.copy()), np.float64)
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        sentence = " ".join(str(error).split())
-        raise RunFailed(f"{name} fails: {type(error).__name__}: {sentence}") from error
+        raise RunFailed(f"{name} fails: {sentence(error)}") from error
     if values.shape != preferences.shape[1:]:
         raise RunFailed(
             f"{name} must turn preferences {preferences.shape} into scores "
