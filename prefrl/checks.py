@@ -106,7 +106,8 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
     """
     path = Path(config.labels.source)
     if not path.is_file():
-        raise UserError(f"labels to start from: '{path}' does not exist")
+        hint = f"is a folder: give '{path / 'labels.db'}'" if path.is_dir() else "does not exist"
+        raise UserError(f"labels to start from: '{path}' {hint}")
     source = LabelStore(path, read_only=True)
     try:
         labels = source.labels()

@@ -4,18 +4,29 @@ Exit codes: 0 done, 1 failed while running (resumable), 2 the input is wrong, 13
 """
 
 import argparse
+import atexit
 import json
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from prefrl import __version__
 from prefrl.errors import RunFailed, UserError
 
 
+class OneSentence(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"prefrl: {message}; `{self.prog} --help` lists what there is\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
+    top = OneSentence(
         prog="prefrl",
         description="Train agents from answers about pairs of short clips.",
     )
@@ -180,11 +191,25 @@ def _print_result(result: dict) -> None:
     )
 
 
+def _check_renderer() -> None:
+    """Refuse a MUJOCO_GL that MuJoCo does not know; importing it would fail anywhere.
+
+    Raises:
+        UserError: Names those that it knows.
+    """
+    known = {"", "egl", "osmesa", "glfw", "glx", "cgl", "wgl"}
+    known |= {"1", "on", "true", "enable", "enabled", "0", "off", "false", "disable", "disabled"}
+    if (value := os.environ.get("MUJOCO_GL", "").strip()).lower() not in known:
+        raise UserError(f"MUJOCO_GL is '{value}': set it to egl, osmesa or glfw, or not at all")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
     args = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done by then
     try:
+        _check_renderer()
         args.call(args)
     except (UserError, RunFailed) as error:
         print(f"prefrl: {error}", file=sys.stderr)

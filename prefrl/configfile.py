@@ -47,7 +47,8 @@ def load_config(
             if not isinstance(values, Mapping):
                 raise UserError(f"section '{section}' of {source} must hold keys, got {values!r}")
             tree.setdefault(str(section), {}).update(values)
-    tree.setdefault("env", {})["id"] = env_id
+    if (named := tree.setdefault("env", {}).setdefault("id", env_id)) != env_id:
+        raise UserError(f"the preset is for {named}, not for {env_id}: leave out its env.id")
     return config_from_tree(tree)
 
 
@@ -156,7 +157,10 @@ def save_config(config: Config, path: Path) -> None:
 
 def read_config(path: Path) -> Config:
     """Read what `save_config` wrote."""
-    return config_from_tree(yaml.safe_load(path.read_text()))
+    tree = yaml.safe_load(path.read_text())
+    if not isinstance(tree, dict):
+        raise ValueError("it holds no sections")
+    return config_from_tree(tree)
 
 
 def _build(section: str, cls: type, values: Mapping[str, Any]) -> Any:
@@ -187,4 +191,5 @@ def _convert(name: str, value: Any, default: Any) -> Any:
         raise
     except (TypeError, ValueError, OverflowError):
         pass
-    raise UserError(f"{name} must be {kind.__name__}, got {value!r}")
+    wanted = "list" if kind is tuple else kind.__name__
+    raise UserError(f"{name} must be {wanted}, got {value!r}")

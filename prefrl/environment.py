@@ -60,7 +60,7 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
         spec = gym.spec(name)
     except (gym.error.Error, ImportError):
         _import_module("envs", env_id)  # the project's own are worth a suggestion
-        known = [str(key) for key in gym.registry]
+        known = [key for key, spec in gym.registry.items() if spec.max_episode_steps]
         raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}") from None
     if spec.max_episode_steps is None:
         raise UserError(

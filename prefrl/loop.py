@@ -17,6 +17,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 from prefrl.clips.recorder import ClipRecorder
 from prefrl.clock import Stopwatch
+from prefrl.errors import RunFailed, UserError
 from prefrl.labels.store import LabelStore
 from prefrl.queries.rules import find_rule
 from prefrl.queries.sampler import select_pairs
@@ -50,6 +51,7 @@ class PreferenceLoop(BaseCallback):
         first_fit_steps, refit_steps: Gradient steps of the first fit and of later ones.
         reference_steps: Latest steps on which the ensemble's outputs are normalised.
         learn_equal: Whether `equal` is trained on, as a preference of ½.
+        continues: Whether the store may hold what this very run has asked already.
         seed: Decides the bootstrap.
         rng: Draws candidates and orders.
         stopwatch: Counts the time of each stage.
@@ -72,6 +74,7 @@ class PreferenceLoop(BaseCallback):
         refit_steps: int = 40,
         reference_steps: int = 4096,
         learn_equal: bool = True,
+        continues: bool = False,
         seed: int = 0,
         rng: np.random.Generator | None = None,
         stopwatch: Stopwatch | None = None,
@@ -99,10 +102,17 @@ class PreferenceLoop(BaseCallback):
         self._latest_answer = 0
         self._previous_step = 0
         self._diverged = False
+        self._continues = continues
         self._rng = rng or np.random.default_rng(seed)
         self._stopwatch = stopwatch or Stopwatch()
 
     def _on_training_start(self) -> None:
+        if self.store.count_asked() and not self._continues:
+            raise UserError(
+                f"the label store holds {self.store.count_asked()} queries that another run has "
+                f"asked: give a new file (`LabelStore.take_over` copies the answers)"
+            )
+        self._continues = True  # a second `learn()` goes on
         self._previous_step = self.num_timesteps
         self.model.has_reward = self.ensemble.fitted  # type: ignore[attr-defined]
 
@@ -174,6 +184,12 @@ class PreferenceLoop(BaseCallback):
         report = self._fitter.fit(self._data, self._fit_steps[0 if first else 1])
         reference = self.recorder.recent_inputs(self._reference_steps)
         self.ensemble.normalise_outputs(reference)
+        members = self.ensemble.member_rewards(reference[-1024:])
+        if not np.isfinite(members).all():
+            raise RunFailed(
+                "the learned reward is no longer a number: are all observations of the "
+                "environment finite?"
+            )
         self._new_labels = 0
         self.model.has_reward = True  # type: ignore[attr-defined]
         if first:
@@ -186,7 +202,6 @@ class PreferenceLoop(BaseCallback):
         ):
             for member, value in enumerate(values):
                 self.metrics[f"{key}/{member}"] = float(value)
-        members = self.ensemble.member_rewards(reference[-1024:])
         self.metrics["reward/disagreement"] = float(members.std(axis=0).mean())
         self.metrics["label/equal"] = float((self._data.preferences == 0.5).mean())
         self.metrics["rollout/true_correlation"] = self._true_correlation()

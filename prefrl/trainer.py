@@ -263,6 +263,7 @@ class _Training:
             refit_steps=config.reward.refit_steps,
             reference_steps=config.reward.reference_steps,
             learn_equal=config.reward.learn_equal,
+            continues=True,
             seed=self._stack.seeds["bootstrap"],
             rng=self._stack.generators["queries"],
             stopwatch=self._stopwatch,

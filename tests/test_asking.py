@@ -1,11 +1,13 @@
 """What the loop asks of people, and in which order it learns from their answers."""
 
 import numpy as np
+import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import prefrl
 from envs.point_mass import PointMassEnv
+from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.person import Person
 from prefrl.labels.store import LabelStore
 from prefrl.reward.data import LabelledClips
@@ -113,4 +115,34 @@ def test_the_schedule_follows_the_labels_that_were_given(tmp_path):
     assert store.db.execute("SELECT count(*) FROM outgrown").fetchone()[0] > 5
     assert store.count_asked() == 12
     assert store.count_answered() == 12
+    store.close()
+
+
+def test_what_another_run_has_asked_is_not_gone_on_with(tmp_path):
+    """A script that is started twice on one store; a second `learn()` of one run may go on."""
+    schedule = prefrl.LabelSchedule(budget=40, until=5000)
+    for started in range(2):
+        agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
+        if started:
+            with pytest.raises(UserError, match=r"holds 6 queries that another run has asked"):
+                agent.learn(480, callback=loop)
+        else:
+            agent.learn(480, callback=loop)
+            agent.learn(480, callback=loop, reset_num_timesteps=False)
+        store.close()
+
+
+def test_a_reward_that_is_no_number_ends_the_run(tmp_path):
+    schedule = prefrl.LabelSchedule(budget=40, until=5000)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
+    loop.recorder.recent_inputs = lambda n: np.full((n, sum(loop.recorder.dims)), np.nan, "f")
+
+    def answer(pairs, step, ask=loop.ask):
+        ask(pairs, step)
+        for query in store.pending():
+            store.answer(query.id, "left", labeller="ada", seconds=1)
+
+    loop.ask = answer
+    with pytest.raises(RunFailed, match="learned reward is no longer a number"):
+        agent.learn(4000, callback=loop)
     store.close()

@@ -101,6 +101,7 @@ def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys, mon
     head = TINY[: TINY.index("conditions:")].replace("reference: true-reward", "")
     conditions = "conditions: {own: {labels: {oracle: 'oracle.py:score'}}, random: {}}\n"
     tiny.write_text(head + conditions)
+    Results(Path("out")).claim(suite_from_tree("tiny", yaml.safe_load(tiny.read_text())))
     Path("out/runs/prefrl-PointMass-v0-random-seed0/checkpoints").mkdir(parents=True)
     with pytest.raises(RunFailed, match=r"1 of 2 runs failed, .* own seed 0 with '.*see \[/a\]"):
         bench(str(tiny), out="out", jobs=2)
@@ -393,3 +394,23 @@ def test_published_figures_are_read_and_drawn_where_all_agrees():
     (axis,) = draw_curves(curves, summarise(rows), looks(["asked"]), anchors).axes
     written = [t.get_text() for t in axis.get_children() if isinstance(t, Annotation)]
     assert any(text.endswith(": -512") for text in written)
+
+
+def test_published_figures_that_cannot_be_read(tmp_path):
+    from prefrl.bench.anchors import read_anchors
+
+    (tmp_path / "a.csv").write_text("task,method\nA-v0,b\n")
+    with pytest.raises(UserError, match=r"'.*a\.csv': there is no column 'return_mean'"):
+        read_anchors(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"cannot read published figures from '.*no\.csv'"):
+        read_anchors(tmp_path / "no.csv")
+
+
+def test_a_condition_that_cannot_be_run_is_named(tiny, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "def holes(preferences):\n    return preferences[0] * float('nan')\n"
+    )
+    tiny.write_text(TINY.replace("rule: random", f"rule: '{tmp_path}/own.py:holes'"))
+    with pytest.raises(UserError, match=r"'tiny', prefrl/PointMass-v0 under 'random': the query"):
+        bench(str(tiny), out=tmp_path / "out")
+    assert not (tmp_path / "out" / "runs").exists()

@@ -216,6 +216,7 @@ def test_no_renderer_says_what_to_install(point_mass_run, tmp_path):
         (["train", "HalfCheeta-v5"], "unknown environment 'HalfCheeta-v5': did you mean"),
         (["train", "prefrl/PointMas-v0"], "did you mean 'prefrl/PointMass-v0'"),
         (["train", "Ant-v5", "--preset", "Ant"], "unknown preset 'Ant': did you mean 'Ant-v5'"),
+        (["train", "Ant-v9"], "unknown environment 'Ant-v9': did you mean 'Ant-v5'"),
         (["train", "Ant-v5", "--labels", "0"], "labels must be at least 1"),
         (["train", "Ant-v5", "--steps", "-3"], "steps must be at least 1"),
         (["train", "Ant-v5", "--steps", "5000"], "ask for fewer labels or train for more steps"),
@@ -223,6 +224,7 @@ def test_no_renderer_says_what_to_install(point_mass_run, tmp_path):
         (["train", "Ant-v5", "--teacher", "orakel"], "did you mean 'oracle'"),
         (["train", "Ant-v5", "--oracle", "no.py:f"], "oracle file 'no.py' does not exist"),
         (["train", "Ant-v5", "--labels-from", "no.db"], "'no.db' does not exist"),
+        (["train", "Ant-v5", "--labels-from", "."], "'.' is a folder: give 'labels.db'"),
         (["train", "Ant-v5", "--labeller", "none"], "add --labels-from"),
         (["train", "CartPole-v1"], "--allow-termination"),
         *(
@@ -238,6 +240,29 @@ def test_no_renderer_says_what_to_install(point_mass_run, tmp_path):
 )
 def test_bad_input(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "Ant-v5", "--labels", "1.5"], "argument --labels: invalid int value: '1.5'; "),
+        (["trian", "Ant-v5"], "invalid choice: 'trian'"),
+        (["label"], "arguments are required: RUN; `prefrl label --help` lists what there is"),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_answered_in_one_sentence(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert error.startswith("prefrl: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_unknown_renderer(capsys, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "eggl")
+    assert "MUJOCO_GL is 'eggl': set it to egl" in refused(capsys, "info")
 
 
 def test_existing_out_is_not_touched(tmp_path, capsys):
@@ -266,6 +291,8 @@ def test_a_constant_oracle_is_asked_no_more_after_its_first_batch(tmp_path, caps
         ("agnt: {gamma: 0.9}", "unknown section 'agnt': did you mean 'agent'"),
         ("agent: {activation: Relu}", "unknown activation 'Relu': did you mean 'ReLU'"),
         ("agent: {batch_size: 100}", "batch_size must divide one rollout"),
+        ("env: {id: Ant-v5}", "the preset is for Ant-v5, not for Pendulum-v1"),
+        ("reward: {hidden: 64}", "reward.hidden must be list, got 64"),
     ],
 )
 def test_bad_preset(tmp_path, capsys, text, message):
@@ -280,6 +307,10 @@ def test_bad_preset(tmp_path, capsys, text, message):
         ("return 1.0", "must have shape (15,)"),
         ("return clip.true_rewards * float('nan')", "not finite: nan"),
         ("return clip.infos['height']", "KeyError: 'height'"),
+        ("raise ValueError('one\\ntwo')", "fails on a clip: ValueError: one two"),
+        ("return clip.true_rewards * 1j", "must be real numbers"),
+        ("clip.observations[:] = 0", "ValueError: assignment destination is read-only"),
+        ("clip.infos['x_velocity'][:] = 0", "is read-only"),
     ],
 )
 def test_bad_oracle(tmp_path, capsys, body, message):

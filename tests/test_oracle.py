@@ -94,9 +94,14 @@ def test_ties_alone_in_the_first_batch_end_it(make_clip, tmp_path):
     with pytest.raises(UserError, match=r"all 2 pairs .* 'true_reward' tells no clips apart"):
         Oracle()(store, 1)
     assert [label.answer for label in store.labels()] == ["equal", "equal"], "they are kept"
-    Oracle()(store, 1)  # nothing is pending
-    ask(3.0, 3.0)
-    Oracle()(store, 1)  # ties after the first batch may be
+    with pytest.raises(UserError, match="all 2 pairs"):
+        Oracle()(store, 1)  # as when the run is resumed
+    ask(3.0, 4.0)
+    oracle = Oracle()
+    oracle(store, 1)
+    ask(5.0, 5.0)
+    oracle(store, 1)  # ties among others may be
+    assert [label.answer for label in store.labels()] == ["equal", "equal", "right", "equal"]
     store.close()
 
 

@@ -61,9 +61,21 @@ def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
     with pytest.raises(UserError, match=r"holds results of torch 1\.0, this is torch 2"):
         bench(str(tiny), out=tmp_path / "out")
     file.unlink()
-    with pytest.raises(UserError, match=r"no suite.yaml that says what they were made with"):
+    with pytest.raises(UserError, match=r"but no suite.yaml that says what results were made with"):
         bench(str(tiny), out=tmp_path / "out")
     assert not (tmp_path / "out" / "runs").exists(), "nothing was run"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("notes.txt", "mine"), ("results.csv", "my notes\n"), ("suite.yaml", TINY)],
+)
+def test_a_folder_of_anything_else_is_left_alone(tiny, tmp_path, name, text):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text(text)
+    with pytest.raises(UserError, match=f"no results folder: it holds '{name}'"):
+        bench(str(tiny), out=tmp_path / "mine")
+    assert (tmp_path / "mine" / name).read_text() == text
 
 
 def test_a_run_folder_of_another_configuration_is_not_taken_over(tiny, tmp_path):

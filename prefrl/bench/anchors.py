@@ -46,5 +46,7 @@ def read_anchors(path: Path) -> list[Anchor]:
                 for row in csv.DictReader(file)
                 if row["return_mean"]
             ]
-    except (OSError, UnicodeDecodeError, KeyError, ValueError, TypeError, csv.Error) as error:
+    except KeyError as error:
+        raise UserError(f"published figures in '{path}': there is no column {error}") from None
+    except (OSError, UnicodeDecodeError, ValueError, TypeError, csv.Error) as error:
         raise UserError(f"cannot read published figures from '{path}': {error}") from None

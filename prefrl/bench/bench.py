@@ -10,6 +10,7 @@ from pathlib import Path
 from prefrl.bench.anchors import Anchor, read_anchors
 from prefrl.bench.board import Board
 from prefrl.bench.plots import draw
+from prefrl.bench.provenance import LOCK
 from prefrl.bench.results import Results, Row, write_table
 from prefrl.bench.runner import News, run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, load_suite
@@ -69,7 +70,7 @@ def bench(
     cells = found.cells(seeds)
     results = Results(Path(out) if out is not None else Path("runs") / "bench" / found.name)
     try:
-        with hold(results.folder / ".bench") as alone:
+        with hold(results.folder / LOCK) as alone:
             if not alone:
                 raise UserError(
                     f"'{results.folder}' is in use by another bench: give another --out"
@@ -119,7 +120,11 @@ def _run(
     """Run what is missing, write and draw; the board knows why cells failed."""
     missing = results.missing(cells)
     for task, condition in dict.fromkeys((c.task, c.condition) for c in missing):
-        check_start(suite.config(task, condition))
+        try:
+            check_start(suite.config(task, condition))
+        except UserError as error:
+            where = f"suite '{suite.name}', {task} under '{condition}'"
+            raise UserError(f"{where}: {error}") from None
     results.claim(suite)
     _measure_random_actions(suite, results)
 

@@ -21,6 +21,9 @@ from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
 from prefrl.errors import RunFailed, UserError
 from prefrl.run import Run, replace_text, versions
 
+LOCK = ".bench"
+"""In a results folder: held by the bench that writes into it."""
+
 Pairs = Collection[tuple[str, str]]
 """Tasks and conditions."""
 
@@ -63,10 +66,10 @@ class Provenance:
         Raises:
             UserError: Says what differs.
         """
-        if tried and self.empty:
+        if self.empty and (others := [p for p in self._folder.iterdir() if p.name != LOCK]):
             raise UserError(
-                f"'{self._folder}' has results, but no suite.yaml that says what they were made "
-                f"with: give another --out"
+                f"'{self._folder}' is no results folder: it holds '{others[0].name}', but no "
+                f"suite.yaml that says what results were made with; give another --out"
             )
         configs = dict(_configurations(suite))
         if other := _other_version(self._versions, versions(*configs.values())):

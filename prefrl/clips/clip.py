@@ -32,7 +32,10 @@ def numbers(info: Mapping[str, Any]) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """`T` consecutive environment steps of one episode."""
+    """`T` consecutive environment steps of one episode, in arrays that cannot be written to.
+
+    What an oracle scores is what the ensemble learns from.
+    """
 
     observations: np.ndarray
     """`(T, obs_dim)` float32, before each step, not normalised."""
@@ -48,6 +51,11 @@ class Clip:
     """The agent's step at the end of the rollout that the clip was cut from."""
     frames: np.ndarray | None = None
     """`(T, height, width, 3)` uint8, where nothing but frames recorded then can show the clip."""
+
+    def __post_init__(self) -> None:
+        for name in ("observations", "actions", "true_rewards", "states"):
+            object.__setattr__(self, name, _fixed(getattr(self, name)))
+        object.__setattr__(self, "infos", {k: _fixed(v) for k, v in self.infos.items()})
 
     def __len__(self) -> int:
         return len(self.true_rewards)
@@ -97,6 +105,13 @@ class Clip:
             content.update(str(array.shape).encode())
             content.update(np.ascontiguousarray(array).tobytes())
         return content.hexdigest()
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    """A view of `array` through which nothing can be written."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class ClipBuffer:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from prefrl.clips.clip import Clip
-from prefrl.errors import RunFailed, UserError
+from prefrl.errors import RunFailed, UserError, sentence
 from prefrl.labellers.teachers import ANSWERS, DRAWS, TEACHERS, Teacher
 from prefrl.labels.store import LabelStore, Query
 from prefrl.usercode import load_function
@@ -57,31 +57,38 @@ class Oracle:
         self._teacher = teacher
         self._seed = seed
         self._returns: dict[int, float] = {}  # by clip
+        self._tells_apart = False
 
     def __call__(self, store: LabelStore, step: int) -> None:
         """Answer what was asked by the agent's step `step` and is pending in `store`.
 
         Raises:
-            UserError: The first answers of all are ties: the score tells no clips apart.
+            UserError: All answers so far are ties: the score tells no clips apart.
             RunFailed: The score is not a finite number for each step.
         """
-        queries = store.pending(step)
-        if not queries:
-            return
-        first = not store.count_answered()
-        start = time.perf_counter()
-        answers = self._answer(store, queries)
-        seconds = (time.perf_counter() - start) / len(queries)
-        with store.transaction():
-            for query, answer in zip(queries, answers, strict=True):
-                store.answer(query.id, answer, labeller="oracle", seconds=seconds, step=step)
-        if first and all(
-            self._returns[query.left_clip] == self._returns[query.right_clip] for query in queries
-        ):
+        if queries := store.pending(step):
+            start = time.perf_counter()
+            answers = self._answer(store, queries)
+            seconds = (time.perf_counter() - start) / len(queries)
+            with store.transaction():
+                for query, answer in zip(queries, answers, strict=True):
+                    store.answer(query.id, answer, labeller="oracle", seconds=seconds, step=step)
+        if not self._tells_apart:
+            self._refuse_ties(store)
+
+    def _refuse_ties(self, store: LabelStore) -> None:
+        """Stop at the first batch, or where a run goes on after it, if all its pairs are ties."""
+        asked = [label.query for label in store.labels()]
+        self._tells_apart = any(
+            self._return(store, query.left_clip) != self._return(store, query.right_clip)
+            for query in asked
+        )
+        if asked and not self._tells_apart:
             name = getattr(self._score, "__name__", "the score")
             raise UserError(
-                f"all {len(answers)} pairs of the first batch are ties, so there is nothing to "
-                f"learn from and no more is asked: the oracle's '{name}' tells no clips apart"
+                f"all {len(asked)} pairs of the first batch are ties, so there is nothing to "
+                f"learn from and no more is asked: the oracle's '{name}' tells no clips apart; "
+                f"mend it and start again with another --out"
             )
 
     def _answer(self, store: LabelStore, queries: Sequence[Query]) -> list[str]:
@@ -107,11 +114,14 @@ class Oracle:
         """Mean and standard deviation of the returns of the clips asked about last by `step`."""
         queries = store.latest_queries(step, RECENT // 2)
         clips = [clip for query in queries for clip in (query.left_clip, query.right_clip)]
-        for clip in clips:
-            if clip not in self._returns:  # asked about before the run was resumed
-                self._scores(store, clip)
-        returns = [self._returns[clip] for clip in clips]
+        returns = [self._return(store, clip) for clip in clips]
         return float(np.mean(returns)), float(np.std(returns))
+
+    def _return(self, store: LabelStore, clip: int) -> float:
+        """The return of the clip with that id."""
+        if clip not in self._returns:  # asked about before the run was resumed
+            self._scores(store, clip)
+        return self._returns[clip]
 
 
 def checked_scores(score: Score, clip: Clip) -> np.ndarray:
@@ -121,9 +131,12 @@ def checked_scores(score: Score, clip: Clip) -> np.ndarray:
         RunFailed: The function fails, or gives anything but a finite number for each step.
     """
     try:
-        values = np.asarray(score(clip), np.float64)
+        given = np.asarray(score(clip))
+        values = given.real.astype(np.float64)
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise RunFailed(f"the oracle fails on a clip: {type(error).__name__}: {error}") from error
+        raise RunFailed(f"the oracle fails on a clip: {sentence(error)}") from error
+    if np.iscomplexobj(given):
+        raise RunFailed("the oracle's score must be real numbers, got complex ones")
     if values.shape != (len(clip),):
         raise RunFailed(
             f"the oracle's score must have shape ({len(clip)},), one number a step, "
