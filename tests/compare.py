@@ -1,16 +1,38 @@
-"""What tests share: a small run, how two runs are compared, a clip, waiting for other processes."""
+"""What tests share: a small run, a small suite, how two runs are compared, a clip, waiting."""
 
 import csv
 import time
 from collections.abc import Callable
 
 import numpy as np
+import yaml
 
+from prefrl.bench.suites import Suite, suite_from_tree
 from prefrl.clips.clip import Clip
 from prefrl.run import Run
 
 SMALL = {"labels": 12, "steps": 3840, "quiet": True}
 """Four rollouts of the point mass."""
+
+TINY = """
+about: A test.
+seeds: 1
+reference: true-reward
+baseline: random
+tasks:
+  prefrl/PointMass-v0:
+    run: {steps: 3840, evaluation_episodes: 2}
+    labels: {budget: 8}
+conditions:
+  true-reward: {run: {true_reward: true}}
+  random: {query: {rule: random}}
+"""
+"""A suite of two such runs."""
+
+
+def suite_of(text: str) -> Suite:
+    """The suite that YAML says."""
+    return suite_from_tree("tiny", yaml.safe_load(text))
 
 
 def rows_of(run: Run, without: tuple[str, ...] = ("time/",)) -> list[dict[str, str]]:

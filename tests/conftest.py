@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compare import point_mass_clip
+from compare import TINY, point_mass_clip
 
 import prefrl
 from prefrl.clips.clip import Clip
@@ -43,6 +43,14 @@ def make_clip() -> Callable[..., Clip]:
         )
 
     return make
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """The file of a small suite."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
 
 
 @pytest.fixture

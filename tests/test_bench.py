@@ -11,40 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from compare import TINY, suite_of
 
 from prefrl.bench.bench import bench
 from prefrl.bench.board import Board, duration
 from prefrl.bench.plots import draw
 from prefrl.bench.results import CurvePoint, Results, Row, answer_shares, curve
 from prefrl.bench.runner import train_cell, why_it_ended
-from prefrl.bench.suites import ALL, RANDOM_ACTIONS, suite_from_tree
+from prefrl.bench.suites import ALL, RANDOM_ACTIONS
 from prefrl.bench.summary import summarise
 from prefrl.errors import RunFailed, UserError
 from prefrl.labels.store import LabelStore
 from prefrl.lock import hold
 from prefrl.run import Run
-
-TINY = """
-about: A test.
-seeds: 1
-reference: true-reward
-baseline: random
-tasks:
-  prefrl/PointMass-v0:
-    run: {steps: 3840, evaluation_episodes: 2}
-    labels: {budget: 8}
-conditions:
-  true-reward: {run: {true_reward: true}}
-  random: {query: {rule: random}}
-"""
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
 
 
 def table(path):
@@ -80,7 +59,7 @@ def test_a_suite_runs_and_is_reused(tmp_path, capsys):
 
 
 def test_only_what_is_new_is_run(tmp_path):
-    suite = suite_from_tree("tiny", yaml.safe_load(TINY) | {"seeds": 2})
+    suite = suite_of(TINY.replace("seeds: 1", "seeds: 2"))
     results = Results(tmp_path / "out")
     for cell in suite.cells(seeds=1):
         results.put(Row(*cell.key, 1.0, 0.0))
@@ -101,7 +80,7 @@ def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys, mon
     head = TINY[: TINY.index("conditions:")].replace("reference: true-reward", "")
     conditions = "conditions: {own: {labels: {oracle: 'oracle.py:score'}}, random: {}}\n"
     tiny.write_text(head + conditions)
-    Results(Path("out")).claim(suite_from_tree("tiny", yaml.safe_load(tiny.read_text())))
+    Results(Path("out")).claim(suite_of(tiny.read_text()))
     Path("out/runs/prefrl-PointMass-v0-random-seed0/checkpoints").mkdir(parents=True)
     with pytest.raises(RunFailed, match=r"1 of 2 runs failed, .* own seed 0 with '.*see \[/a\]"):
         bench(str(tiny), out="out", jobs=2)
@@ -125,7 +104,7 @@ def test_why_a_process_ended_is_one_sentence():
 
 
 def test_only_what_the_last_attempt_said_counts(tmp_path, monkeypatch):
-    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    cell = suite_of(TINY).cells()[0]
     run = Run.create(tmp_path / "run", cell.config)
     (run.path / "log.txt").write_text("prefrl: interrupted\n")
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
@@ -135,7 +114,7 @@ def test_only_what_the_last_attempt_said_counts(tmp_path, monkeypatch):
 
 def test_a_process_left_over_is_waited_for_even_if_it_takes_its_lock_late(tmp_path, monkeypatch):
     """It was still importing when the next suite looked, and has the lock when that one tries."""
-    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    cell = suite_of(TINY).cells()[0]
     finished = threading.Event()
 
     def leave_over():
@@ -159,7 +138,7 @@ def test_a_process_left_over_is_waited_for_even_if_it_takes_its_lock_late(tmp_pa
 
 
 def test_a_process_stopped_while_it_starts_has_not_failed(tmp_path, monkeypatch):
-    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    cell = suite_of(TINY).cells()[0]
     stop = threading.Event()
 
     def interrupted(path, stop):
@@ -171,7 +150,7 @@ def test_a_process_stopped_while_it_starts_has_not_failed(tmp_path, monkeypatch)
 
 
 def test_a_policy_that_diverged_is_a_failure(tmp_path):
-    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]
+    cell = suite_of(TINY).cells()[0]
     run = Run.create(tmp_path / "run", cell.config)
     run.finish({"true_return_mean": float("nan")})
     with pytest.raises(RunFailed, match="is not a number, and would be none again"):
@@ -224,7 +203,7 @@ def test_two_benches_do_not_share_a_folder(tiny, tmp_path):
 
 
 def test_more_jobs_than_cores_are_warned_of(tiny, tmp_path, caplog):
-    results, suite = Results(tmp_path / "out"), suite_from_tree("tiny", yaml.safe_load(TINY))
+    results, suite = Results(tmp_path / "out"), suite_of(TINY)
     results.claim(suite)
     for cell in suite.cells():
         results.put(Row(*cell.key, 1.0, 0.0))
@@ -262,7 +241,7 @@ def test_rows_come_back_as_they_were_written(tmp_path):
 
 def test_how_a_labeller_answered(tmp_path, make_clip):
     """Right twice, wrong once; a tie counts for nothing; three say equal, two skip."""
-    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[1]
+    cell = suite_of(TINY).cells()[1]
     run = Run.create(tmp_path / "run", cell.config)
     store = LabelStore(run.label_file)
     pairs = [(1, 0, "left"), (0, 1, "right"), (0, 1, "left"), (1, 1, "left")]
@@ -277,7 +256,7 @@ def test_how_a_labeller_answered(tmp_path, make_clip):
 
 
 def test_a_curve_is_the_mean_over_each_fortieth_of_a_run(tmp_path):
-    cell = suite_from_tree("tiny", yaml.safe_load(TINY)).cells()[0]  # of 3,840 steps
+    cell = suite_of(TINY).cells()[0]  # of 3,840 steps
     run = Run.create(tmp_path / "run", cell.config)
     rows = [(48, ""), (90, 2.0), (96, 4.0), (97, 5.0), (3840, 7.0), (3900, 9.0)]
     lines = ["time/step,rollout/true_return", *(f"{step},{value}" for step, value in rows)]
@@ -353,7 +332,7 @@ def test_pictures_stand_odd_words_and_outliers(tmp_path):
 
 
 def test_time_left_goes_by_each_tasks_own_speed():
-    suite = suite_from_tree("tiny", yaml.safe_load(TINY) | {"seeds": 3})
+    suite = suite_of(TINY.replace("seeds: 1", "seeds: 3"))
     cells = suite.cells()
     row = Row(*cells[0].key, 1.0, 0.0, steps=3840, wall_seconds=38.4)
     board = Board(cells, [row], jobs=2, quiet=True)

@@ -5,39 +5,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from compare import TINY, suite_of
 
 from prefrl.bench.bench import bench
 from prefrl.bench.results import Results, Row
 from prefrl.bench.runner import run_cells
-from prefrl.bench.suites import RANDOM_ACTIONS, load_suite, suite_from_tree
+from prefrl.bench.suites import RANDOM_ACTIONS, load_suite
 from prefrl.errors import RunFailed, UserError
 from prefrl.run import Run
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
-
-TINY = """
-about: A test.
-seeds: 1
-reference: true-reward
-tasks:
-  prefrl/PointMass-v0:
-    run: {steps: 3840, evaluation_episodes: 2}
-    labels: {budget: 8}
-conditions:
-  true-reward: {run: {true_reward: true}}
-  random: {query: {rule: random}}
-"""
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
-    return path
-
-
-def suite_of(text):
-    return suite_from_tree("tiny", yaml.safe_load(text))
 
 
 def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
