@@ -207,7 +207,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
     args = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done by then
     try:
         _check_renderer()
         args.call(args)
@@ -217,6 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("prefrl: interrupted", file=sys.stderr)
         return 130
+    finally:  # all is done: what libraries tidy up at the very end is not to be interrupted
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     return 0
 
 

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import time
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,8 +201,15 @@ def versions(*configs: Config) -> dict[str, str]:
     pooled = any(config.env.backend == "envpool" for config in configs)
     packages = (*PACKAGES, "envpool") if pooled else PACKAGES
     return {"python": platform.python_version(), "prefrl": version("prefrl")} | {
-        package: version(package) for package in packages
+        package: _installed(package) for package in packages
     }
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # what is finished can be looked at without it
+        return "(absent)"
 
 
 def source_commit() -> str | None:

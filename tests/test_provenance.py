@@ -1,12 +1,14 @@
 """What a results folder was made with, and that nothing else is mixed in."""
 
 import shutil
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import yaml
 from compare import TINY, suite_of
 
+import prefrl.run
 from prefrl.bench.bench import bench
 from prefrl.bench.results import Results, Row
 from prefrl.bench.runner import run_cells
@@ -106,6 +108,21 @@ def test_envpools_version_counts_where_it_is_used(tmp_path):
         Results(tmp_path / name).claim(suite_of(text))
         versions.append(yaml.safe_load((tmp_path / name / "suite.yaml").read_text())["versions"])
     assert ["envpool" in known for known in versions] == [False, True]
+
+
+def test_finished_results_of_envpool_are_refused_in_a_sentence_where_it_is_missing(
+    tmp_path, monkeypatch
+):
+    def missing(package, installed=prefrl.run.version):
+        if package == "envpool":
+            raise PackageNotFoundError(package)
+        return installed(package)
+
+    suite = suite_of(TINY.replace("run: {steps", "env: {backend: envpool}\n    run: {steps"))
+    Results(tmp_path / "out").claim(suite)
+    monkeypatch.setattr("prefrl.run.version", missing)
+    with pytest.raises(UserError, match=r"results of envpool .*, this is envpool \(absent\)"):
+        Results(tmp_path / "out").claim(suite)
 
 
 def test_an_edited_rule_or_oracle_is_not_mixed_in(tmp_path):

@@ -87,10 +87,11 @@ class Provenance:
 
     def note(self, suite: Suite) -> None:
         """Write down what the suite is run with, beside what is known already."""
+        for task in suite.tasks:
+            self._random_actions[task] = asdict(suite.plain(task))
         for (task, name), config in _configurations(suite):
             self._versions |= versions(config)
             self._configurations.setdefault(task, {})[name] = config_to_tree(config)
-            self._random_actions[task] = asdict(suite.plain(task))
             self._files |= fingerprints(config)
         known = {
             "suite": suite.name,

@@ -1,0 +1,229 @@
+"""Bad input to the command line: one sentence, exit code 2, nothing written."""
+
+import contextlib
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefrl.cli import main
+from prefrl.labels.store import LabelStore
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one sentence with which a command refuses its input."""
+    before = sorted(Path().rglob("*"))
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("prefrl: ")
+    assert err.count("\n") == 1, err
+    assert sorted(Path().rglob("*")) == before, "something was written"
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "HalfCheeta-v5"], "unknown environment 'HalfCheeta-v5': did you mean"),
+        (["train", "prefrl/PointMas-v0"], "did you mean 'prefrl/PointMass-v0'"),
+        (["train", "Ant-v5", "--preset", "Ant"], "unknown preset 'Ant': did you mean 'Ant-v5'"),
+        (["train", "Ant-v9"], "unknown environment 'Ant-v9': did you mean 'Ant-v5'"),
+        (["train", "Ant-v5", "--labels", "0"], "labels must be at least 1"),
+        (["train", "Ant-v5", "--steps", "-3"], "steps must be at least 1"),
+        (["train", "Ant-v5", "--steps", "5000"], "ask for fewer labels or train for more steps"),
+        (["train", "Ant-v5", "--query", "disagree"], "did you mean 'disagreement'"),
+        (["train", "Ant-v5", "--teacher", "orakel"], "did you mean 'oracle'"),
+        (["train", "Ant-v5", "--oracle", "no.py:f"], "oracle file 'no.py' does not exist"),
+        (["train", "Ant-v5", "--labels-from", "no.db"], "'no.db' does not exist"),
+        (["train", "Ant-v5", "--labels-from", "."], "'.' is a folder: give 'labels.db'"),
+        (["train", "Ant-v5", "--labeller", "none"], "add --labels-from"),
+        (["train", "CartPole-v1"], "--allow-termination"),
+        *(
+            (["train", f"prefrl/{name}-v0", "--allow-termination"], "never ends one early")
+            for name in ("HopperBackflip", "HalfCheetahOneLeg", "PointMass")
+        ),
+        (["train", "Ant-v5", "--out", "/proc/nowhere"], "cannot make the run folder"),
+        (["evaluate", "nowhere"], "'nowhere' is not a run folder"),
+        (["resume", "nowhere"], "'nowhere' is not a run folder"),
+        (["video", "nowhere"], "'nowhere' is not a run folder"),
+        (["report", "nowhere"], "'nowhere' is not a run folder"),
+    ],
+)
+def test_bad_input(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "Ant-v5", "--labels", "1.5"], "argument --labels: invalid int value: '1.5'; "),
+        (["trian", "Ant-v5"], "invalid choice: 'trian'"),
+        (["label"], "arguments are required: RUN; `prefrl label --help` lists what there is"),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_answered_in_one_sentence(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert error.startswith("prefrl: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_unknown_renderer(capsys, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "eggl")
+    assert "MUJOCO_GL is 'eggl': set it to egl" in refused(capsys, "info")
+
+
+def test_existing_out_is_not_touched(tmp_path, capsys):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.txt").write_text("mine")
+    error = refused(capsys, "train", "prefrl/PointMass-v0", "--out", "taken")
+    assert "'taken' exists already" in error
+
+
+def test_a_constant_oracle_is_asked_no_more_after_its_first_batch(tmp_path, capsys):
+    (tmp_path / "flat.py").write_text("def flat(clip):\n    return 0 * clip.true_rewards\n")
+    arguments = ["train", "prefrl/PointMass-v0", "--labels", "40", "--oracle", "flat.py:flat"]
+    assert main([*arguments, "--out", "flat", "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prefrl: all 11 pairs of the first batch are ties")
+    assert error.count("\n") == 1
+    store = LabelStore("flat/labels.db", read_only=True)
+    assert store.count_asked() == store.count_answered() == 11
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("agent: {gama: 0.9}", "unknown key 'agent.gama': did you mean 'gamma'"),
+        ("agnt: {gamma: 0.9}", "unknown section 'agnt': did you mean 'agent'"),
+        ("agent: {activation: Relu}", "unknown activation 'Relu': did you mean 'ReLU'"),
+        ("agent: {batch_size: 100}", "batch_size must divide one rollout"),
+        ("env: {id: Ant-v5}", "the preset is for Ant-v5, not for Pendulum-v1"),
+        ("reward: {hidden: 64}", "reward.hidden must be list, got 64"),
+    ],
+)
+def test_bad_preset(tmp_path, capsys, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    error = refused(capsys, "train", "Pendulum-v1", "--preset", "mine.yaml", "--labels", "50")
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 1.0", "must have shape (15,)"),
+        ("return clip.true_rewards * float('nan')", "not finite: nan"),
+        ("return clip.infos['height']", "KeyError: 'height'"),
+        ("raise ValueError('one\\ntwo')", "fails on a clip: ValueError: one two"),
+        ("return clip.true_rewards * 1j", "must be real numbers"),
+        ("clip.observations[:] = 0", "ValueError: assignment destination is read-only"),
+        ("clip.infos['x_velocity'][:] = 0", "is read-only"),
+    ],
+)
+def test_bad_oracle(tmp_path, capsys, body, message):
+    (tmp_path / "mine.py").write_text(f"def score(clip):\n    {body}\n")
+    error = refused(capsys, "train", "prefrl/PointMass-v0", "--oracle", "mine.py:score")
+    assert message in error
+
+
+def test_labels_from_another_environment(point_mass_run, capsys):
+    source = str(point_mass_run.path / "labels.db")
+    error = refused(capsys, "train", "Pendulum-v1", "--labels-from", source)
+    assert "is of prefrl/PointMass-v0 with clips (15, 6), this run is of Pendulum-v1" in error
+
+
+def test_labels_from_an_empty_store(tmp_path, capsys):
+    LabelStore(tmp_path / "empty.db").close()
+    error = refused(capsys, "train", "prefrl/PointMass-v0", "--labels-from", "empty.db")
+    assert "'empty.db' has none" in error
+
+
+def test_labels_from_a_foreign_file_leaves_it_alone(tmp_path, capsys):
+    with contextlib.closing(sqlite3.connect("foreign.db")) as db:
+        db.execute("CREATE TABLE mine (x)")
+    before = Path("foreign.db").read_bytes()
+    error = refused(capsys, "train", "prefrl/PointMass-v0", "--labels-from", "foreign.db")
+    assert "'foreign.db' is not a label store" in error
+    assert Path("foreign.db").read_bytes() == before
+
+
+OWN = """
+import gymnasium as gym
+from envs.point_mass import PointMassEnv
+class Own(PointMassEnv):
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+        {init}
+    def step(self, action):
+        self.steps += 1
+        o, r, te, tr, i = super().step(action)
+        {step}
+        return o, r, te, tr, i
+gym.register(id=__name__ + "-v0", entry_point=Own, max_episode_steps={limit})
+"""
+
+
+@pytest.mark.parametrize(
+    ("init", "step", "limit", "message"),
+    [
+        ("raise OSError('no licence')", "", 60, "cannot be made: OSError: no licence"),
+        ("", "raise ValueError('exploded')", 60, "under random actions: ValueError: exploded"),
+        ("", "o = o * float('nan')", 60, "observations that are not finite"),
+        ("", "", 10, "episodes of 10 steps, shorter than one clip of 15"),
+        ("self.action_space = gym.spaces.Discrete(3, start=1)", "action = 0", 60, "start at 0"),
+        ("self.action_space = gym.spaces.Box(-float('inf'), 1)", "", 60, "unbounded actions"),
+        ("def", "", 60, "cannot import 'own': SyntaxError"),
+    ],
+)
+def test_bad_own_environment(tmp_path, capsys, monkeypatch, init, step, limit, message):
+    text = OWN.format(init=init or "pass", step=step or "pass", limit=limit)
+    module = f"own{abs(hash(text))}"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    error = refused(capsys, "train", f"{module}:{module}-v0", "--preset", "prefrl/PointMass-v0")
+    assert message.replace("own", module) in error
+
+
+@pytest.mark.parametrize(
+    ("step", "oracle", "message"),
+    [
+        ("if self.steps > 400: raise ValueError('late')", "", "failed in a step: ValueError: late"),
+        ("", "return clip.observations[:, 0] / (clip.step == 0)", "not finite"),
+        ("", "return clip.observations[:, 0] if clip.step == 0 else late", "NameError"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value:RuntimeWarning")
+def test_failure_while_running_is_a_sentence(tmp_path, capsys, step, oracle, message):
+    text = OWN.format(init="pass", step=step or "pass", limit=60)
+    module = f"own{abs(hash(text))}"
+    (tmp_path / f"{module}.py").write_text(text)
+    (tmp_path / "late.py").write_text(f"def score(clip):\n    {oracle}\n")
+    arguments = ["train", f"{module}:{module}-v0", "--preset", "prefrl/PointMass-v0", "--quiet"]
+    assert main([*arguments, *(["--oracle", "late.py:score"] if oracle else [])]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_run_of_a_newer_version(tmp_path, capsys):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "run.json").write_text('{"format": 99}')
+    assert "upgrade prefrl" in refused(capsys, "evaluate", "new")
+    (tmp_path / "new" / "run.json").write_text('{"format": ')
+    assert "run.json cannot be read" in refused(capsys, "evaluate", "new")
+
+
+def test_bad_numbers_for_a_finished_run(point_mass_run, capsys):
+    run = str(point_mass_run.path)
+    assert "episodes must be at least 1" in refused(capsys, "evaluate", run, "--episodes", "0")
+    assert "seconds must be above 0" in refused(capsys, "video", run, "--seconds", "nan")
+    assert "cannot write '/proc/x.mp4'" in refused(
+        capsys, "video", run, "/proc/x.mp4", "--seconds", "0.2"
+    )
