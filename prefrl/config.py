@@ -127,8 +127,6 @@ class RewardConfig:
     """Share of answers taken to be uniformly random (Christiano et al. 2017, section 2.2.3)."""
     learn_equal: bool = True
     """Whether `equal` is trained on, as a preference of ½; if not, it is left out like a skip."""
-    reference_steps: int = 4096
-    """Latest steps on which each member's output is brought to mean 0 and sd 1."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,6 @@ def check_config(config: Config) -> None:
         ("reward.first_fit_steps", reward.first_fit_steps, 1, inf),
         ("reward.refit_steps", reward.refit_steps, 1, inf),
         ("reward.error_rate", reward.error_rate, 1e-3, 0.999),
-        ("reward.reference_steps", reward.reference_steps, 2, inf),
     ):
         if not low <= value <= high:  # not so for NaN either
             bounds = f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"

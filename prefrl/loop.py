@@ -49,7 +49,6 @@ class PreferenceLoop(BaseCallback):
             in its call.
         fitter: Fits the ensemble.
         first_fit_steps, refit_steps: Gradient steps of the first fit and of later ones.
-        reference_steps: Latest steps on which the ensemble's outputs are normalised.
         learn_equal: Whether `equal` is trained on, as a preference of ½.
         continues: Whether the store may hold what this very run has asked already.
         seed: Decides the bootstrap.
@@ -72,7 +71,6 @@ class PreferenceLoop(BaseCallback):
         fitter: RewardFitter | None = None,
         first_fit_steps: int = 200,
         refit_steps: int = 40,
-        reference_steps: int = 4096,
         learn_equal: bool = True,
         continues: bool = False,
         seed: int = 0,
@@ -94,7 +92,6 @@ class PreferenceLoop(BaseCallback):
         self._queue = queue
         self._fitter = fitter or RewardFitter(ensemble)
         self._fit_steps = (first_fit_steps, refit_steps)
-        self._reference_steps = reference_steps
         self._data = LabelledClips(
             store, members=ensemble.members, seed=seed, learn_equal=learn_equal
         )
@@ -182,9 +179,8 @@ class PreferenceLoop(BaseCallback):
             return
         first = not self.ensemble.fitted
         report = self._fitter.fit(self._data, self._fit_steps[0 if first else 1])
-        reference = self.recorder.recent_inputs(self._reference_steps)
-        self.ensemble.normalise_outputs(reference)
-        members = self.ensemble.member_rewards(reference[-1024:])
+        self._normalise_outputs()
+        members = self.ensemble.member_rewards(self.recorder.recent_inputs(1024))
         if not np.isfinite(members).all():
             raise RunFailed(
                 "the learned reward is no longer a number: are all observations of the "
@@ -205,6 +201,17 @@ class PreferenceLoop(BaseCallback):
         self.metrics["reward/disagreement"] = float(members.std(axis=0).mean())
         self.metrics["label/equal"] = float((self._data.preferences == 0.5).mean())
         self.metrics["rollout/true_correlation"] = self._true_correlation()
+
+    def _normalise_outputs(self) -> None:
+        """Bring the reward to scale on the first batch's clips, the same at every refit.
+
+        On what the agent does now, each refit would take the agent's progress out of the reward:
+        what it does better than before would again be worth 0 on average, as if all that its
+        critic has learned were wrong. With no budget of its own, the run has all its labels from
+        the start, and they are the first batch.
+        """
+        first = self._data.inputs[: self.schedule.first or None]
+        self.ensemble.normalise_outputs(first.reshape(-1, first.shape[-1]))
 
     def state_dict(self) -> dict:
         """What the loop remembers beside its parts and the store, in plain values."""

@@ -261,7 +261,6 @@ class _Training:
             fitter=self._stack.fitter,
             first_fit_steps=config.reward.first_fit_steps,
             refit_steps=config.reward.refit_steps,
-            reference_steps=config.reward.reference_steps,
             learn_equal=config.reward.learn_equal,
             continues=True,
             seed=self._stack.seeds["bootstrap"],

@@ -1,5 +1,6 @@
 """The invariants of a whole run, on the point mass and, where physics matter, on HalfCheetah."""
 
+import contextlib
 import json
 import math
 import os
@@ -77,6 +78,19 @@ def test_run_in_python(point_mass_run):
     store = run.labels
     assert store.count_answered() == 60
     store.close()
+
+
+def test_what_the_agent_gains_stays_in_its_reward(point_mass_run):
+    """A reward that is brought to scale on what the agent does now would call all of it average."""
+    with contextlib.closing(point_mass_run.labels) as store:
+        queries = [label.query for label in store.labels()[:15]]
+        clips = [clip for query in queries for clip in (query.left_clip, query.right_clip)]
+        first = np.concatenate([store.clip(clip).inputs for clip in clips])
+    members = point_mass_run.ensemble.member_rewards(first)
+    np.testing.assert_allclose(members.mean(axis=1), 0, atol=1e-4)
+    np.testing.assert_allclose(members.std(axis=1), 1, atol=1e-2)
+    full_speed, full_force = np.array([[0, 0, 1.0, 0]]), np.array([[1.0, 0]])
+    assert point_mass_run.reward(full_speed, full_force) > 2
 
 
 def test_true_reward_is_the_ceiling(tmp_path):

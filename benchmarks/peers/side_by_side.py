@@ -2,14 +2,16 @@
 
     python benchmarks/peers/side_by_side.py --steps 200000 --labels 200
 
-Makes imitation's environment in `runs/peers/imitation` where there is none, starts imitation, and
-runs prefrl seed after seed beside it until it is done, so that both are timed under the same load;
-a run that imitation does not last for does not count. Writes
+imitation runs with prefrl's settings of PPO, and with those of its own tutorial (`peer_settings` in
+the table). Makes imitation's environment in `runs/peers/imitation` where there is none, starts
+imitation, and runs prefrl seed after seed beside it until it is done, so that both are timed under
+the same load; a run that imitation does not last for does not count. Writes
 `benchmarks/peers/halfcheetah.csv`, one row per run.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -21,6 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 COLUMNS = (
     "tool",
+    "peer_settings",
     "seed",
     "labels",
     "steps",
@@ -41,34 +44,35 @@ def main() -> None:
     args = parser.parse_args()
     python = peer_python(args.out / "imitation")
     cores = sorted(os.sched_getaffinity(0))
-    settings = ["--steps", str(args.steps), "--labels", str(args.labels)]
+    task = ["--steps", str(args.steps), "--labels", str(args.labels)]
     shutil.rmtree(args.out / "runs", ignore_errors=True)
     (args.out / "runs").mkdir(parents=True)
     rows, own_seed = [], 0
-    for seed in range(args.seeds):
-        result = args.out / "runs" / f"imitation-{seed}.json"
-        command = [python, str(HERE / "imitation_halfcheetah.py"), *settings]
+    for settings, seed in itertools.product(("prefrl", "tutorial"), range(args.seeds)):
+        result = args.out / "runs" / f"imitation-{settings}-{seed}.json"
+        command = [python, str(HERE / "imitation_halfcheetah.py"), *task, "--settings", settings]
+        key = {"peer_settings": settings, "labels": args.labels}
         peer = start([*command, "--seed", str(seed), "--out", str(result)], cores[0])
         try:
             while True:
-                folder = args.out / "runs" / f"prefrl-{own_seed}"
-                train = [sys.executable, "-m", "prefrl.cli", "train", "HalfCheetah-v5", *settings]
+                folder = args.out / "runs" / f"prefrl-{settings}-{seed}-{own_seed}"
+                train = [sys.executable, "-m", "prefrl.cli", "train", "HalfCheetah-v5", *task]
                 train += ["--seed", str(own_seed), "--out", str(folder), "--quiet"]
                 if not finished_beside(peer, start(train, cores[-1])):
                     break
                 own = json.loads((folder / "run.json").read_text())["result"]
-                rows.append({"tool": "prefrl", "seed": own_seed, "labels": args.labels} | own)
+                rows.append(key | {"tool": "prefrl", "seed": own_seed} | own)
                 own_seed += 1
         finally:
             peer.kill()
             peer.wait()
         if peer.returncode:
             raise SystemExit("imitation failed")
-        rows.append({"tool": "imitation", "seed": seed} | json.loads(result.read_text()))
+        rows.append(key | {"tool": "imitation", "seed": seed} | json.loads(result.read_text()))
     with (HERE / "halfcheetah.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        for row in sorted(rows, key=lambda row: (row["tool"], row["seed"])):
+        for row in sorted(rows, key=lambda row: (row["tool"], row["peer_settings"], row["seed"])):
             writer.writerow({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
 
 
