@@ -61,11 +61,25 @@ class TimedVecEnv(DummyVecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         try:
             with self._stopwatch.stage("simulate"):
-                return super().step_wait()
+                return self._step_all()
         except RunFailed:
             raise
         except (Exception, SystemExit) as error:  # the user's own code may fail in any way
             raise RunFailed(f"{self._id} failed in a step: {sentence(error)}") from error
+
+    def _step_all(self) -> VecEnvStepReturn:
+        """As SB3's, which copies every number and string in the infos deeply at each step."""
+        infos = []
+        for i, (env, action) in enumerate(zip(self.envs, self.actions, strict=True)):
+            observation, self.buf_rews[i], terminated, truncated, info = env.step(action)
+            info = {**info, "TimeLimit.truncated": truncated and not terminated}
+            self.buf_dones[i] = terminated or truncated
+            if terminated or truncated:
+                info["terminal_observation"] = observation
+                observation, self.reset_infos[i] = env.reset()
+            self._save_obs(i, observation)
+            infos.append(info)
+        return self._obs_from_buf(), self.buf_rews.copy(), self.buf_dones.copy(), infos
 
 
 def probe(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:

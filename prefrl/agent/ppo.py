@@ -1,10 +1,13 @@
 """SB3's PPO, made from a configuration, and waiting until there is a reward to learn from."""
 
+import numpy as np
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
+from prefrl.agent.actor_critic import ActorCritic, is_plain
+from prefrl.agent.update import Losses, batches, clip_norm, differentiate
 from prefrl.config import AgentConfig
 from prefrl.errors import UserError, nearest
 
@@ -24,13 +27,61 @@ class PatientPPO(PPO):
     """Of torch's generator after the last update, from which the next rollout begins. By the time
     that callbacks run, gSDE has already drawn from it."""
 
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        self._networks = ActorCritic(self.policy) if is_plain(self.policy) else None
+        if self._networks:
+            self.policy.forward = self._networks.act  # type: ignore
+
     def train(self) -> None:
-        if self.has_reward:
+        if self.has_reward and self._networks:
+            self._optimise(self._networks)
+        elif self.has_reward:
             super().train()
         self.generator_state = torch.get_rng_state()
 
+    def _optimise(self, networks: ActorCritic) -> None:
+        """What SB3's `train` does, to rounding, without torch's graph of operations."""
+        self._update_learning_rate(self.policy.optimizer)
+        clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+        losses: list[Losses] = []
+        for _ in range(self.n_epochs):
+            for batch in batches(self.rollout_buffer, self.batch_size):
+                losses.append(
+                    differentiate(
+                        networks,
+                        batch,
+                        clip_range=clip_range,
+                        ent_coef=self.ent_coef,
+                        vf_coef=self.vf_coef,
+                    )
+                )
+                clip_norm(networks.gradient, self.max_grad_norm)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+        last_epoch = losses[-(len(losses) // self.n_epochs) :]
+        mean = Losses(*np.mean(losses, axis=0))
+        whole = losses[-1].policy + self.ent_coef * losses[-1].entropy
+        buffer = self.rollout_buffer
+        for key, value in (
+            ("entropy_loss", mean.entropy),
+            ("policy_gradient_loss", mean.policy),
+            ("value_loss", mean.value),
+            ("approx_kl", np.mean([loss.approx_kl for loss in last_epoch])),
+            ("clip_fraction", mean.clip_fraction),
+            ("loss", whole + self.vf_coef * losses[-1].value),
+            (
+                "explained_variance",
+                explained_variance(buffer.values.ravel(), buffer.returns.ravel()),
+            ),
+            ("std", np.exp(networks.log_std).mean()),
+            ("clip_range", clip_range),
+        ):
+            self.logger.record(f"train/{key}", float(value))
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "generator_state"]
+        return [*super()._excluded_save_params(), "generator_state", "_networks"]
 
 
 def check_agent(config: AgentConfig, copies: int) -> None:
