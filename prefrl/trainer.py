@@ -308,7 +308,8 @@ class _Training:
     def _result(self) -> dict[str, Any]:
         """What `result` in run.json holds; the evaluation is not part of the timing."""
         config, model = self._run.config, self._stack.model
-        wall, seconds = self._stopwatch.wall, self._stopwatch.seconds
+        seconds = self._stopwatch.seconds
+        wall = sum(seconds.values())
         summary, correlation = summarise(roll_out(self._run, config.run.evaluation_episodes))
         return {
             "true_return_mean": summary["true_return"]["mean"],
