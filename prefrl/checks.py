@@ -30,12 +30,7 @@ def check_inputs(config: Config) -> Clip:
     find_rule(config.query.rule, config.reward.members)
     teacher(config.labels.teacher)
     check_agent(config.agent, config.env.copies)
-    limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
-    if limit is not None and limit < config.clips.length and not config.run.true_reward:
-        raise UserError(
-            f"{config.env.id} has episodes of {limit} steps, shorter than one clip of "
-            f"{config.clips.length}: use a preset with a smaller clips.length"
-        )
+    _check_lengths(config)
     watched = config.labels.labeller == "human" and not config.run.true_reward
     if watched:
         check_display()
@@ -49,6 +44,22 @@ def check_inputs(config: Config) -> Clip:
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)
     return sample
+
+
+def _check_lengths(config: Config) -> None:
+    """Whether clips fit into episodes, and restarts come before an episode's end."""
+    limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
+    restart, clip = config.env.restart_every, config.clips.length
+    if limit is not None and limit < clip and not config.run.true_reward:
+        raise UserError(
+            f"{config.env.id} has episodes of {limit} steps, shorter than one clip of "
+            f"{clip}: use a preset with a smaller clips.length"
+        )
+    if restart and not clip <= restart < (limit or float("inf")):
+        raise UserError(
+            f"env.restart_every must be at least one clip of {clip} steps and less than an episode "
+            f"of {limit} steps, or 0, got {restart}"
+        )
 
 
 def check_start(config: Config) -> None:

@@ -24,6 +24,10 @@ class EnvConfig:
     """Of EnvPool; 0: one for each core that the process may use."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Arguments for `gymnasium.make`."""
+    restart_every: int = 0
+    """Steps after which every second copy begins a new episode; 0: at the time limit, as the others
+    do. With no end to tell it apart, a robot that has fallen lies on the ground for most of its
+    training. Scores, and returns while training, are of whole episodes alone."""
     termination: str = "refuse"
     """What to do where an episode can end early, which tells the agent about the task:
     `refuse` it, `ignore` the signal and act on to the time limit, or `allow` it."""
@@ -178,6 +182,7 @@ def check_config(config: Config) -> None:
         ("run.evaluation_episodes", config.run.evaluation_episodes, 1, inf),
         ("env.copies", config.env.copies, 1, inf),
         ("env.threads", config.env.threads, 0, inf),
+        ("env.restart_every", config.env.restart_every, 0, inf),
         ("agent.n_steps", agent.n_steps, 1, inf),
         ("agent.batch_size", agent.batch_size, 2, inf),
         ("agent.n_epochs", agent.n_epochs, 1, inf),

@@ -1,5 +1,8 @@
 """Environments for the agent: checked with random actions, stepped in turn."""
 
+from dataclasses import replace
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -34,10 +37,18 @@ class TimedVecEnv(DummyVecEnv):
     def __init__(
         self, config: EnvConfig, *, seed: int, stopwatch: Stopwatch, drawable: bool = False
     ) -> None:
-        def make() -> gym.Env:
-            return Monitor(make_drawable(config, *FRAME_SIZE) if drawable else make_env(config))
+        short = replace(config, kwargs=config.kwargs | {"max_episode_steps": config.restart_every})
 
-        super().__init__([make] * config.copies)
+        def make(config: EnvConfig) -> gym.Env:
+            return make_drawable(config, *FRAME_SIZE) if drawable else make_env(config)
+
+        # Those that begin anew early are not monitored: the returns are of whole episodes.
+        super().__init__(
+            [
+                partial(make, short) if early else lambda: Monitor(make(config))
+                for early in restarts_early(config)
+            ]
+        )
         self._id = config.id
         self._stopwatch = stopwatch
         self.seed(seed)
@@ -80,6 +91,11 @@ class TimedVecEnv(DummyVecEnv):
             self._save_obs(i, observation)
             infos.append(info)
         return self._obs_from_buf(), self.buf_rews.copy(), self.buf_dones.copy(), infos
+
+
+def restarts_early(config: EnvConfig) -> list[bool]:
+    """Of each copy, whether it begins a new episode every `restart_every` steps."""
+    return [config.restart_every > 0 and i % 2 == 1 for i in range(config.copies)]
 
 
 def probe(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from prefrl.agent.envs import restarts_early
 from prefrl.clips.clip import numbers
 from prefrl.clips.simulator import StateReader, is_mujoco
 from prefrl.clock import Stopwatch
@@ -58,6 +59,8 @@ class PoolVecEnv(VecEnv):
         self._actions = np.zeros((config.copies, *(action.shape or ())))
         self._returns = np.zeros(config.copies)
         self._lengths = np.zeros(config.copies, int)
+        early = np.array(restarts_early(config))
+        self._most = np.where(early, config.restart_every, np.iinfo(int).max)
 
     def reset(self) -> np.ndarray:
         self._full, _ = self._pool.reset()
@@ -83,7 +86,7 @@ class PoolVecEnv(VecEnv):
         infos = infos or [{} for _ in range(self.num_envs)]
         self._returns += rewards
         self._lengths += 1
-        done = terminated | truncated
+        done = terminated | truncated | (self._lengths >= self._most)
         if done.any():
             full = self._begin_anew(np.flatnonzero(done), full, terminated, infos)
         self._full = full
@@ -96,7 +99,8 @@ class PoolVecEnv(VecEnv):
         for i in ended.tolist():
             infos[i]["terminal_observation"] = self._shown(full[i])
             infos[i]["TimeLimit.truncated"] = not terminated[i]
-            infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i])}
+            if self._lengths[i] < self._most[i]:  # a whole one
+                infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i])}
         full = full.copy()
         full[ended], _ = self._pool.reset(ended.astype(np.int32))
         self._returns[ended] = 0

@@ -24,7 +24,8 @@ class LearnedReward(VecEnvWrapper):
         self._recorder = recorder
         self._ensemble = ensemble
         self.episode_returns: deque[float] = deque(maxlen=20)
-        """Learned returns of the latest episodes, as the reward was when they ran."""
+        """Learned returns of the latest episodes that a `Monitor` has seen whole, as the reward was
+        when they ran."""
         self.running_returns = np.zeros(recorder.num_envs)
 
     def reset(self) -> VecEnvObs:
@@ -36,6 +37,7 @@ class LearnedReward(VecEnvWrapper):
         rewards = self._ensemble.rewards(self._recorder.last_inputs)
         self.running_returns += rewards
         if dones.any():
-            self.episode_returns.extend(self.running_returns[dones].tolist())
+            whole = [done and "episode" in info for done, info in zip(dones, infos, strict=True)]
+            self.episode_returns.extend(self.running_returns[whole].tolist())
             self.running_returns[dones] = 0
         return observations, rewards, dones, infos
