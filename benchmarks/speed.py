@@ -11,9 +11,14 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gymnasium as gym
 import numpy as np
+import torch
 from measuring import PREFRL, Line, measure, resident
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
+from prefrl.agent.ppo import PatientPPO
 from prefrl.clips.clip import Clip, ClipBuffer
 from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_last
@@ -25,6 +30,9 @@ from prefrl.reward.fit import RewardFitter
 
 LENGTH, OBS_DIM, ACT_DIM = 50, 17, 6
 """Of a clip: those of HalfCheetah-v5."""
+
+ROLLOUT = 2048
+"""Steps between two updates of PPO, over all environments."""
 
 
 def best(call: Callable[[], object], times: int = 5) -> float:
@@ -106,6 +114,44 @@ def fitting(folder: Path) -> Iterator[Line]:
     store.close()
 
 
+def update(_: Path) -> Iterator[Line]:
+    """A gradient step of PPO and a choice of actions, SB3's beside ours."""
+    for size in (64, 128, 256, 512):
+        yield compare(
+            f"a gradient step of SB3's PPO ÷ of ours, minibatch of {size}",
+            size,
+            lambda model: model.train(),
+            calls=10 * ROLLOUT // size,
+        )
+    observations = torch.zeros((8, OBS_DIM))
+
+    def act(model: PPO) -> None:
+        with torch.no_grad():
+            for _ in range(1000):
+                model.policy(observations)
+
+    yield compare("actions of SB3's PPO ÷ of ours, 8 environments", 128, act, calls=1000)
+
+
+def compare(what: str, batch_size: int, work: Callable[[PPO], object], *, calls: int) -> Line:
+    """What `work` takes with either PPO after a rollout of HalfCheetah; it makes so many calls."""
+    spent = []
+    for algorithm in (PPO, PatientPPO):
+        model = algorithm(
+            "MlpPolicy",
+            DummyVecEnv([lambda: gym.make("HalfCheetah-v5")] * 8),
+            n_steps=ROLLOUT // 8,
+            batch_size=batch_size,
+            n_epochs=10,
+            policy_kwargs={"optimizer_kwargs": {"fused": True}},
+            device="cpu",
+        )
+        model.learn(ROLLOUT)
+        spent.append(best(lambda model=model: work(model)) / calls * 1e6)
+    plain, ours = spent
+    return what, f"{plain:,.0f} us ÷ {ours:,.0f} us = {plain / ours:.1f}", ""
+
+
 def label(store: LabelStore, rng: np.random.Generator, have: int, wanted: int) -> int:
     """Ask and answer until there are so many labels; the step of an answer is its number."""
     for n in range(have + 1, wanted + 1):
@@ -180,4 +226,4 @@ def start(folder: Path) -> Iterator[Line]:
 
 
 if __name__ == "__main__":
-    measure(__doc__, {f.__name__: f for f in (selection, fitting, storage, start)})
+    measure(__doc__, {f.__name__: f for f in (update, selection, fitting, storage, start)})

@@ -69,9 +69,7 @@ class ActorCritic:
             assert isinstance(head, nn.Linear)
             groups += [[head.weight], [head.bias]]
         groups.append([policy.log_std])
-        values, gradients = _move(groups)
-        assert gradients[0].base is not None
-        self.gradient = gradients[0].base
+        values, gradients, self.gradient = _move(groups)
         """Of all parameters, in one array."""
         self._hidden = _layers(values[:-5])
         self._hidden_gradients = _layers(gradients[:-5])
@@ -137,7 +135,7 @@ class ActorCritic:
 
         Stands in for the policy's `forward`, and draws the same actions from torch's generator.
         """
-        means, values = self.forward(observations.float().numpy())
+        means, values = self.forward(observations.numpy())
         sd = np.exp(self.log_std)
         noise = torch.zeros(means.shape) if deterministic else torch.randn(means.shape)
         actions = means + sd * noise.numpy()
@@ -176,14 +174,17 @@ def _layers(arrays: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]
     return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def _move(groups: list[list[torch.Tensor]]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _move(
+    groups: list[list[torch.Tensor]],
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
     """Move parameters and their gradients into one array each.
 
     Args:
         groups: Of parameters of one shape.
 
     Returns:
-        The views of each group, `(len(group), *shape)`, on values and on gradients.
+        The views of each group, `(len(group), *shape)`, on values and on gradients, and all
+        gradients in one array, `(n_parameters,)`.
     """
     size = sum(parameter.numel() for group in groups for parameter in group)
     stores = (np.zeros(size, np.float32), np.zeros(size, np.float32))
@@ -200,4 +201,4 @@ def _move(groups: list[list[torch.Tensor]]) -> tuple[list[np.ndarray], list[np.n
         views[0].append(values)
         views[1].append(gradients)
         begin = end
-    return views
+    return *views, stores[1]
