@@ -108,8 +108,8 @@ class LabelConfig:
     decay: float = 0.5
     """The label rate falls as 1 / (1 + decay * progress); 0: a constant rate. Over a run of 1 M
     steps, 0.5 is the rate 2e6 / (T + 2e6) of Christiano et al. 2017."""
-    until: float = 0.8
-    """Share of the steps by which the whole budget is asked."""
+    until: float = 0.4
+    """Share of the steps by which the whole budget is asked: early, while most is decided."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ Labeller = Callable[[LabelStore, int], None]
 REFIT_GROWTH = 0.02
 """Labels that have to arrive before a refit, as a share of those already learned from."""
 
+MEMORY = 4
+"""Rollouts whose weight all earlier ones together have in VecNormalize's scale of returns."""
+
 
 class PreferenceLoop(BaseCallback):
     """Learns a reward from labels while an SB3 on-policy algorithm learns from that reward.
@@ -124,6 +127,7 @@ class PreferenceLoop(BaseCallback):
             self.ask(pairs, step)
         with self._stopwatch.stage("fit"):
             self.fit(step)
+        self._forget_early_rewards()
         self._previous_step = step
 
     def select(self, step: int) -> np.ndarray:
@@ -189,7 +193,7 @@ class PreferenceLoop(BaseCallback):
         self._new_labels = 0
         self.model.has_reward = True  # type: ignore[attr-defined]
         if first:
-            self._forget_reward_scale()
+            self._forget_zeros()
         for key, values in (
             ("reward/training_loss", report.training_loss),
             ("reward/validation_loss", report.validation_loss),
@@ -233,11 +237,23 @@ class PreferenceLoop(BaseCallback):
         nan = float("nan")
         self.metrics.update({k: nan if v is None else v for k, v in state["metrics"].items()})
 
-    def _forget_reward_scale(self) -> None:
+    def _forget_zeros(self) -> None:
         """Drop the zeros, seen before the first fit, from VecNormalize's scale of returns."""
         normalise = self.model.get_vec_normalize_env()
         if normalise is not None:
             normalise.ret_rms = RunningMeanStd(shape=())
+
+    def _forget_early_rewards(self) -> None:
+        """Let VecNormalize's scale of returns follow the latest rollouts.
+
+        It remembers every step of a run. Here that means rewards of ensembles long gone, the first
+        of which are often far too generous; beside those, the returns of now would be too small
+        for the critic to tell apart.
+        """
+        normalise = self.model.get_vec_normalize_env()
+        if normalise is not None:
+            scale = normalise.ret_rms
+            scale.count = min(scale.count, MEMORY * self.recorder.rollout_size)
 
     def _true_correlation(self) -> float:
         """Pearson correlation of learned and true return over the latest clips."""

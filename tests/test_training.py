@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from compare import SMALL, answers_of, assert_same_run, rows_of
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 import prefrl
 from envs.point_mass import PointMassEnv
@@ -289,6 +290,25 @@ def test_truncation_bootstraps_and_the_learned_reward_is_what_ppo_gets():
     assert all(info["TimeLimit.truncated"] for info in infos)
     assert all("terminal_observation" in info for info in infos)
     stack.close()
+
+
+def test_scale_of_returns_follows_the_latest_rollouts(tmp_path):
+    """How generous an early reward was must not decide how small later ones look."""
+    venv = DummyVecEnv([lambda: gym.make("prefrl/PointMass-v0")] * 4)
+    recorder = prefrl.ClipRecorder(venv, length=15, rollout_steps=60)
+    ensemble = prefrl.RewardEnsemble(*recorder.dims)
+    store = prefrl.LabelStore(tmp_path / "labels.db")
+    schedule = prefrl.LabelSchedule(budget=8, until=480)
+    loop = prefrl.PreferenceLoop(recorder, ensemble, store, prefrl.Oracle(), schedule)
+    normalise = VecNormalize(prefrl.LearnedReward(recorder, ensemble))
+    agent = PPO("MlpPolicy", normalise, n_steps=60, batch_size=60, n_epochs=1, device="cpu")
+    agent.learn(960, callback=loop)
+    assert ensemble.fitted
+    normalise.ret_rms.var, normalise.ret_rms.count = np.array(1e6), 1e6
+    rollouts = 20
+    agent.learn(240 * rollouts, callback=loop, reset_num_timesteps=False)
+    assert normalise.ret_rms.var < 1e6 * 0.8 ** (rollouts - 2)
+    store.close()
 
 
 def test_no_update_before_the_first_label(tmp_path):

@@ -101,6 +101,11 @@ class ClipRecorder(VecEnvWrapper):
         self.last_inputs = np.zeros((venv.num_envs, sum(self.dims)), np.float32)
 
     @property
+    def rollout_size(self) -> int:
+        """Steps between two cuts, over all environments."""
+        return self._rollout_steps * self.num_envs
+
+    @property
     def buffer(self) -> ClipBuffer:
         """The latest clips.
 
