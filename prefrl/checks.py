@@ -49,16 +49,17 @@ def check_inputs(config: Config) -> Clip:
 def _check_lengths(config: Config) -> None:
     """Whether clips fit into episodes, and restarts come before an episode's end."""
     limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
-    restart, clip = config.env.restart_every, config.clips.length
-    if limit is not None and limit < clip and not config.run.true_reward:
+    restart = config.env.restart_every
+    clip = 1 if config.run.true_reward else config.clips.length
+    if limit is not None and limit < clip:
         raise UserError(
             f"{config.env.id} has episodes of {limit} steps, shorter than one clip of "
             f"{clip}: use a preset with a smaller clips.length"
         )
     if restart and not clip <= restart < (limit or float("inf")):
         raise UserError(
-            f"env.restart_every must be at least one clip of {clip} steps and less than an episode "
-            f"of {limit} steps, or 0, got {restart}"
+            f"env.restart_every must be at least one clip of {config.clips.length} steps and less "
+            f"than an episode of {limit} steps, or 0, got {restart}"
         )
 
 

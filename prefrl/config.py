@@ -255,11 +255,13 @@ def check_room(config: Config, copies: int) -> None:
         UserError: Says how many fit.
     """
     per_rollout = copies * (config.agent.n_steps // config.clips.length)
-    rollouts = int(config.run.steps * config.labels.until) // config.rollout_steps
+    steps = int(config.run.steps * config.labels.until)
+    rollouts = steps // config.rollout_steps
     fit = rollouts * per_rollout // 2
     if config.labels.budget > fit:
         raise UserError(
             f"{config.labels.budget} labels need {2 * config.labels.budget} clips of "
-            f"{config.clips.length} steps, but {config.run.steps} steps give room for {fit} "
-            f"labels: ask for fewer labels or train for more steps"
+            f"{config.clips.length} steps, but the {steps} steps by which all are asked "
+            f"(labels.until) give room for {fit} labels: ask for fewer labels or train for more "
+            f"steps"
         )

@@ -207,7 +207,9 @@ class PreferenceLoop(BaseCallback):
         self.metrics["rollout/true_correlation"] = self._true_correlation()
 
     def _normalise_outputs(self) -> None:
-        """Bring the reward to scale on the first batch's clips, the same at every refit.
+        """Bring the reward to scale on the clips of the first labels, a first batch of them.
+
+        Once those are answered, they are the same at every refit.
 
         On what the agent does now, each refit would take the agent's progress out of the reward:
         what it does better than before would again be worth 0 on average, as if all that its

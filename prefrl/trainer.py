@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+from threadpoolctl import threadpool_limits
 
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import list_checkpoints
@@ -139,7 +140,7 @@ def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks: more threads only wait for one another
     try:
-        with hold(run.training_lock) as alone:
+        with threadpool_limits(1, "blas"), hold(run.training_lock) as alone:
             if not alone:
                 raise UserError(f"'{run.path}' is being trained by another process")
             with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:

@@ -57,7 +57,10 @@ def test_round_trip_through_yaml(tmp_path):
         ({"reward": {"first_fit_steps": 0}}, "reward.first_fit_steps must be at least 1, got 0"),
         ({"clips": {"capacity": 0}}, "clips.capacity must be at least 2, got 0"),
         ({"clips": {"length": 200}}, "shorter than one clip of 200 steps"),
-        ({"labels": {"budget": 5000}}, "30000 steps give room for 896 labels"),
+        (
+            {"labels": {"budget": 5000}},
+            "27000 steps by which all are asked (labels.until) give room for 896",
+        ),
     ],
 )
 def test_bad_values_are_named(overrides, message):

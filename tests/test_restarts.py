@@ -50,19 +50,35 @@ def test_every_second_copy_begins_anew(copies):
     assert ends == {0: [50, 100], 1: [30, 60, 90], 2: [50, 100], 3: [30, 60, 90]}
 
 
+@pytest.mark.parametrize("backend", [TimedVecEnv, PoolVecEnv])
+def test_an_early_copy_that_falls_reports_nothing_either(backend):
+    config = EnvConfig("Hopper-v5", copies=2, restart_every=200, termination="allow")
+    envs = backend(config, seed=0, stopwatch=Stopwatch())
+    envs.reset()
+    fallen = np.zeros(2, int)
+    for _ in range(150):
+        *_, dones, infos = envs.step(np.ones((2, 3), np.float32))
+        fallen += dones
+        reported = ["episode" in info for info in infos]
+        assert reported == [bool(dones[0]), False]
+    assert (fallen > 0).all()
+    envs.close()
+
+
 def test_learned_returns_are_of_whole_episodes(copies):
     recorder = ClipRecorder(copies, length=10, rollout_steps=60)
     ensemble = RewardEnsemble(*recorder.dims)
     inputs = np.random.default_rng(0).normal(size=(20, sum(recorder.dims))).astype(np.float32)
     ensemble.normalise_inputs(inputs)
     ensemble.normalise_outputs(inputs)  # from now on it counts as fitted
-    rewarded = LearnedReward(recorder, ensemble)
+    early = [False, True, False, True]
+    rewarded = LearnedReward(recorder, ensemble, early=early)
     rewarded.reset()
     sums = np.zeros(4)
     for _ in range(WHOLE):
         _, rewards, dones, _ = step(rewarded)
         sums += rewards
-        sums[dones & [False, True, False, True]] = 0
+        sums[dones & early] = 0
     assert list(rewarded.episode_returns) == pytest.approx(sums[[0, 2]])
     assert list(rewarded.running_returns[[1, 3]]) == pytest.approx(sums[[1, 3]])
 

@@ -6,14 +6,18 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from compare import SMALL
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.vec_env import DummyVecEnv
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
+import prefrl
 from prefrl.agent.actor_critic import ActorCritic, is_plain
 from prefrl.agent.ppo import PatientPPO
 from prefrl.agent.update import clip_norm
+from prefrl.errors import RunFailed
 
 
 def make(algorithm: type[PPO], env_id: str = "Pendulum-v1", **settings) -> PPO:
@@ -144,6 +148,30 @@ def test_other_policies_are_left_to_sb3(env_id, settings):
     before = [p.detach().clone() for p in lean.policy.parameters()]
     lean.learn(384)  # the step size falls to 0 at the end
     assert any((a != b).any() for a, b in zip(before, lean.policy.parameters(), strict=True))
+
+
+def test_a_policy_that_is_no_longer_a_number_ends_the_run():
+    lean = make(PatientPPO)
+    with torch.no_grad():
+        lean.policy.value_net.weight.fill_(float("nan"))
+    with pytest.raises(RunFailed, match="no longer a number"):
+        lean.learn(192)
+
+
+def test_matrix_products_take_one_thread(tmp_path, monkeypatch):
+    counts = []
+    optimise = PatientPPO._optimise
+
+    def watch(self, networks):
+        counts.extend(p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")
+        optimise(self, networks)
+
+    monkeypatch.setattr(PatientPPO, "_optimise", watch)
+    with threadpool_limits(2, "blas"):
+        prefrl.train("prefrl/PointMass-v0", true_reward=True, out=tmp_path / "run", **SMALL)
+        after = [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
+    assert set(counts) == {1}
+    assert set(after) == {2}
 
 
 def test_a_long_gradient_is_shortened():

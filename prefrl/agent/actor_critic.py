@@ -38,11 +38,12 @@ def is_plain(policy: ActorCriticPolicy) -> bool:
     It can for Gaussian actions from two separate networks of the same widths, with one of
     `ACTIVATIONS`, on flat observations.
     """
+    if type(policy) is not ActorCriticPolicy:
+        return False
     extractor = policy.mlp_extractor
     actor, critic = _linears(extractor.policy_net), _linears(extractor.value_net)
     return (
-        type(policy) is ActorCriticPolicy
-        and type(policy.action_dist) is DiagGaussianDistribution
+        type(policy.action_dist) is DiagGaussianDistribution
         and type(policy.features_extractor) is FlattenExtractor
         and policy.share_features_extractor
         and policy.activation_fn in ACTIVATIONS

@@ -59,8 +59,7 @@ class PoolVecEnv(VecEnv):
         self._actions = np.zeros((config.copies, *(action.shape or ())))
         self._returns = np.zeros(config.copies)
         self._lengths = np.zeros(config.copies, int)
-        early = np.array(restarts_early(config))
-        self._most = np.where(early, config.restart_every, np.iinfo(int).max)
+        self._early = np.array(restarts_early(config))
 
     def reset(self) -> np.ndarray:
         self._full, _ = self._pool.reset()
@@ -86,7 +85,8 @@ class PoolVecEnv(VecEnv):
         infos = infos or [{} for _ in range(self.num_envs)]
         self._returns += rewards
         self._lengths += 1
-        done = terminated | truncated | (self._lengths >= self._most)
+        restart = self._early & (self._lengths >= self._config.restart_every)
+        done = terminated | truncated | restart
         if done.any():
             full = self._begin_anew(np.flatnonzero(done), full, terminated, infos)
         self._full = full
@@ -99,7 +99,7 @@ class PoolVecEnv(VecEnv):
         for i in ended.tolist():
             infos[i]["terminal_observation"] = self._shown(full[i])
             infos[i]["TimeLimit.truncated"] = not terminated[i]
-            if self._lengths[i] < self._most[i]:  # a whole one
+            if not self._early[i]:
                 infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i])}
         full = full.copy()
         full[ended], _ = self._pool.reset(ended.astype(np.int32))

@@ -9,7 +9,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from prefrl.agent.actor_critic import ActorCritic, is_plain
 from prefrl.agent.update import Losses, batches, clip_norm, differentiate
 from prefrl.config import AgentConfig
-from prefrl.errors import UserError, nearest
+from prefrl.errors import RunFailed, UserError, nearest
 
 ACTIVATIONS = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU"]
 
@@ -61,6 +61,11 @@ class PatientPPO(PPO):
             self._n_updates += 1
         last_epoch = losses[-(len(losses) // self.n_epochs) :]
         mean = Losses(*np.mean(losses, axis=0))
+        if not np.isfinite(mean).all():
+            raise RunFailed(
+                "PPO's loss is no longer a number: are all observations and rewards of the "
+                "environment finite? If so, lower agent.learning_rate"
+            )
         whole = losses[-1].policy + self.ent_coef * losses[-1].entropy
         buffer = self.rollout_buffer
         for key, value in (

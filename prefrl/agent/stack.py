@@ -2,6 +2,7 @@
 
 env → Monitor → TimedVecEnv → ClipRecorder → LearnedReward → VecNormalize → PatientPPO. With the
 true reward, the recorder and the learned reward are left out; with EnvPool, PoolVecEnv comes first.
+Copies that begin anew early have no Monitor, which reports returns.
 """
 
 import io
@@ -13,7 +14,7 @@ import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from prefrl.agent.envs import TimedVecEnv
+from prefrl.agent.envs import TimedVecEnv, restarts_early
 from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import PatientPPO, make_ppo
 from prefrl.agent.reward_env import LearnedReward
@@ -73,7 +74,8 @@ class Stack:
                 error_rate=config.reward.error_rate,
                 rng=self.generators["fit"],
             )
-            venv = self.rewarded = LearnedReward(self.recorder, self.ensemble)
+            early = restarts_early(config.env)
+            venv = self.rewarded = LearnedReward(self.recorder, self.ensemble, early=early)
         self.normalise = VecNormalize(venv, gamma=config.agent.gamma)
         self.model: PatientPPO = make_ppo(config.agent, self.normalise, self.seeds["agent"])
 

@@ -9,8 +9,8 @@ All members are evaluated in one call::
 The learned reward is the mean over members, each brought to mean 0 and standard deviation 1 on a
 reference batch first (Christiano et al. 2017, section 2.2.3), because comparisons say nothing
 about a reward's scale and offset, and members drift apart in both. The loop's reference batch is
-the first batch of labelled clips, always: a reference that follows the agent would move the
-reward under its critic.
+the first labelled clips, always: a reference that follows the agent would move the reward under
+its critic.
 """
 
 import math
