@@ -248,9 +248,9 @@ def test_an_environment_that_draws_nothing_cannot_be_shown(monkeypatch):
     gym.register("Blind-v0", Blind, max_episode_steps=50)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with pytest.raises(UserError, match="draws no frames"):
-        prefrl.train("Blind-v0", labeller="human", labels=5, steps=9000, quiet=True)
+        prefrl.train("Blind-v0", labeller="human", labels=5, steps=18_000, quiet=True)
     with pytest.raises(UserError, match="room for 7 labels"):  # 3 rollouts, 5 clips of one copy
-        prefrl.train("Blind-v0", labeller="human", labels=8, steps=9000, quiet=True)
+        prefrl.train("Blind-v0", labeller="human", labels=8, steps=18_000, quiet=True)
 
 
 @pytest.fixture
