@@ -131,6 +131,9 @@ class RewardConfig:
     """Share of answers taken to be uniformly random (Christiano et al. 2017, section 2.2.3)."""
     learn_equal: bool = True
     """Whether `equal` is trained on, as a preference of ½; if not, it is left out like a skip."""
+    scale_memory: int = 4
+    """Rollouts whose weight all earlier ones together have in the scale of returns (VecNormalize);
+    0: the scale is that of the whole run."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,7 @@ def check_config(config: Config) -> None:
         ("reward.first_fit_steps", reward.first_fit_steps, 1, inf),
         ("reward.refit_steps", reward.refit_steps, 1, inf),
         ("reward.error_rate", reward.error_rate, 1e-3, 0.999),
+        ("reward.scale_memory", reward.scale_memory, 0, inf),
     ):
         if not low <= value <= high:  # not so for NaN either
             bounds = f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"

@@ -32,9 +32,6 @@ Labeller = Callable[[LabelStore, int], None]
 REFIT_GROWTH = 0.02
 """Labels that have to arrive before a refit, as a share of those already learned from."""
 
-MEMORY = 4
-"""Rollouts whose weight all earlier ones together have in VecNormalize's scale of returns."""
-
 
 class PreferenceLoop(BaseCallback):
     """Learns a reward from labels while an SB3 on-policy algorithm learns from that reward.
@@ -53,6 +50,8 @@ class PreferenceLoop(BaseCallback):
         fitter: Fits the ensemble.
         first_fit_steps, refit_steps: Gradient steps of the first fit and of later ones.
         learn_equal: Whether `equal` is trained on, as a preference of ½.
+        scale_memory: Rollouts whose weight all earlier ones together have in VecNormalize's scale
+            of returns; 0: that of the whole run.
         continues: Whether the store may hold what this very run has asked already.
         seed: Decides the bootstrap.
         rng: Draws candidates and orders.
@@ -75,6 +74,7 @@ class PreferenceLoop(BaseCallback):
         first_fit_steps: int = 200,
         refit_steps: int = 40,
         learn_equal: bool = True,
+        scale_memory: int = 4,
         continues: bool = False,
         seed: int = 0,
         rng: np.random.Generator | None = None,
@@ -98,6 +98,7 @@ class PreferenceLoop(BaseCallback):
         self._data = LabelledClips(
             store, members=ensemble.members, seed=seed, learn_equal=learn_equal
         )
+        self._scale_memory = scale_memory
         self._new_labels = 0
         self._latest_answer = 0
         self._previous_step = 0
@@ -253,9 +254,9 @@ class PreferenceLoop(BaseCallback):
         for the critic to tell apart.
         """
         normalise = self.model.get_vec_normalize_env()
-        if normalise is not None:
+        if normalise is not None and self._scale_memory:
             scale = normalise.ret_rms
-            scale.count = min(scale.count, MEMORY * self.recorder.rollout_size)
+            scale.count = min(scale.count, self._scale_memory * self.recorder.rollout_size)
 
     def _true_correlation(self) -> float:
         """Pearson correlation of learned and true return over the latest clips."""

@@ -263,6 +263,7 @@ class _Training:
             first_fit_steps=config.reward.first_fit_steps,
             refit_steps=config.reward.refit_steps,
             learn_equal=config.reward.learn_equal,
+            scale_memory=config.reward.scale_memory,
             continues=True,
             seed=self._stack.seeds["bootstrap"],
             rng=self._stack.generators["queries"],
