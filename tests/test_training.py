@@ -292,14 +292,17 @@ def test_truncation_bootstraps_and_the_learned_reward_is_what_ppo_gets():
     stack.close()
 
 
-def test_scale_of_returns_follows_the_latest_rollouts(tmp_path):
+@pytest.mark.parametrize("memory", [4, 0])
+def test_scale_of_returns_follows_the_latest_rollouts_if_it_should(tmp_path, memory):
     """How generous an early reward was must not decide how small later ones look."""
     venv = DummyVecEnv([lambda: gym.make("prefrl/PointMass-v0")] * 4)
     recorder = prefrl.ClipRecorder(venv, length=15, rollout_steps=60)
     ensemble = prefrl.RewardEnsemble(*recorder.dims)
     store = prefrl.LabelStore(tmp_path / "labels.db")
     schedule = prefrl.LabelSchedule(budget=8, until=480)
-    loop = prefrl.PreferenceLoop(recorder, ensemble, store, prefrl.Oracle(), schedule)
+    loop = prefrl.PreferenceLoop(
+        recorder, ensemble, store, prefrl.Oracle(), schedule, scale_memory=memory
+    )
     normalise = VecNormalize(prefrl.LearnedReward(recorder, ensemble))
     agent = PPO("MlpPolicy", normalise, n_steps=60, batch_size=60, n_epochs=1, device="cpu")
     agent.learn(960, callback=loop)
@@ -307,7 +310,8 @@ def test_scale_of_returns_follows_the_latest_rollouts(tmp_path):
     normalise.ret_rms.var, normalise.ret_rms.count = np.array(1e6), 1e6
     rollouts = 20
     agent.learn(240 * rollouts, callback=loop, reset_num_timesteps=False)
-    assert normalise.ret_rms.var < 1e6 * 0.8 ** (rollouts - 2)
+    followed = normalise.ret_rms.var < 1e6 * 0.8 ** (rollouts - 2)
+    assert followed == (memory > 0)
     store.close()
 
 
