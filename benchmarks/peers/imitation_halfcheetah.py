@@ -3,8 +3,8 @@
 Run by `side_by_side.py` in an environment of its own. It follows imitation's tutorial 5, "Learn a
 reward function using preference comparisons", with an oracle that does not err. `--settings prefrl`
 has PPO's settings, the length of clips and the share of labels at the start as in prefrl's preset,
-but for PPO's step size, which is constant: imitation learns in slices, in each of which a falling
-step size would start over. `--settings tutorial` has all as in the tutorial.
+but for PPO's step size, which is constant (`side_by_side.py` says why). `--settings tutorial` has
+all as in the tutorial.
 
     python imitation_halfcheetah.py --steps 200000 --labels 200 --seed 0 --out result.json
 """

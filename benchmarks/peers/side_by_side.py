@@ -3,10 +3,11 @@
     python benchmarks/peers/side_by_side.py --steps 200000 --labels 200
 
 imitation runs with prefrl's settings of PPO, and with those of its own tutorial (`peer_settings` in
-the table). Makes imitation's environment in `runs/peers/imitation` where there is none, starts
-imitation, and runs prefrl seed after seed beside it until it is done, so that both are timed under
-the same load; a run that imitation does not last for does not count. Writes
-`benchmarks/peers/halfcheetah.csv`, one row per run.
+the table). In the first case PPO's step size is constant in both: imitation learns in slices, in
+each of which a falling one would start over. Makes imitation's environment in
+`runs/peers/imitation` where there is none, starts imitation, and runs prefrl seed after seed beside
+it until it is done, so that both are timed under the same load; a run that imitation does not last
+for does not count. Writes `benchmarks/peers/halfcheetah.csv`, one row per run.
 """
 
 import argparse
@@ -20,6 +21,11 @@ import sys
 import time
 from pathlib import Path
 
+import yaml
+
+from prefrl.configfile import read_preset
+
+TASK = "HalfCheetah-v5"
 HERE = Path(__file__).parent
 COLUMNS = (
     "tool",
@@ -53,10 +59,13 @@ def main() -> None:
         command = [python, str(HERE / "imitation_halfcheetah.py"), *task, "--settings", settings]
         key = {"peer_settings": settings, "labels": args.labels}
         peer = start([*command, "--seed", str(seed), "--out", str(result)], cores[0])
+        preset = args.out / "runs" / f"{settings}.yaml"
+        write_preset(preset, constant_step_size=settings == "prefrl")
         try:
             while True:
                 folder = args.out / "runs" / f"prefrl-{settings}-{seed}-{own_seed}"
-                train = [sys.executable, "-m", "prefrl.cli", "train", "HalfCheetah-v5", *task]
+                train = [sys.executable, "-m", "prefrl.cli", "train", TASK, *task]
+                train += ["--preset", str(preset)]
                 train += ["--seed", str(own_seed), "--out", str(folder), "--quiet"]
                 if not finished_beside(peer, start(train, cores[-1])):
                     break
@@ -74,6 +83,14 @@ def main() -> None:
         writer.writeheader()
         for row in sorted(rows, key=lambda row: (row["tool"], row["peer_settings"], row["seed"])):
             writer.writerow({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+
+
+def write_preset(path: Path, *, constant_step_size: bool) -> None:
+    """Write the task's preset, with a step size that falls as there or does not."""
+    sections = {name: dict(values) for name, values in read_preset(TASK).items()}
+    if constant_step_size:
+        sections["agent"]["anneal"] = False
+    path.write_text(yaml.safe_dump(sections))
 
 
 def finished_beside(peer: subprocess.Popen, own: subprocess.Popen) -> bool:
