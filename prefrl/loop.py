@@ -30,7 +30,8 @@ Labeller = Callable[[LabelStore, int], None]
 """Answers what is pending in a store at the agent's step, or does nothing and lets others."""
 
 REFIT_GROWTH = 0.02
-"""Labels that have to arrive before a refit, as a share of those already learned from."""
+"""Labels that have to arrive before a refit, as a share of those already learned from; the last
+ones of the budget are learned from however few they are."""
 
 
 class PreferenceLoop(BaseCallback):
@@ -180,6 +181,8 @@ class PreferenceLoop(BaseCallback):
         enough = max(1, REFIT_GROWTH * (len(self._data) - self._new_labels))
         if not self.ensemble.fitted:
             enough = self.schedule.enough
+        elif self.metrics["label/answered"] >= self.schedule.budget:
+            enough = 1
         if self._new_labels < enough or not self._data.trainable or not len(self.recorder.buffer):
             return
         first = not self.ensemble.fitted
@@ -210,7 +213,7 @@ class PreferenceLoop(BaseCallback):
     def _normalise_outputs(self) -> None:
         """Bring the reward to scale on the clips of the first labels, a first batch of them.
 
-        Once those are answered, they are the same at every refit.
+        Once so many are learned from, they are the same at every refit.
 
         On what the agent does now, each refit would take the agent's progress out of the reward:
         what it does better than before would again be worth 0 on average, as if all that its

@@ -118,6 +118,29 @@ def test_the_schedule_follows_the_labels_that_were_given(tmp_path):
     store.close()
 
 
+def test_the_last_answers_are_learned_from_however_few_they_are(tmp_path):
+    """A refit waits for 2 % more labels, which a last batch of one in 101 is not."""
+    schedule = prefrl.LabelSchedule(budget=101, until=6000, initial=0.5)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=60, schedule=schedule, batch=30)
+    ask, learned = loop.ask, []
+
+    def answer(pairs, step):
+        ask(pairs, step)
+        left = 100 - store.count_answered()
+        for query in store.pending()[: left or None]:
+            store.answer(query.id, "left", labeller="ada", seconds=1, step=step)
+
+    def fit(data, steps, fit=loop._fitter.fit):
+        learned.append(len(data))
+        return fit(data, steps)
+
+    loop.ask, loop._fitter.fit = answer, fit
+    agent.learn(9600, callback=loop)
+    assert store.count_answered() == 101
+    assert learned[-2:] == [100, 101]
+    store.close()
+
+
 def test_what_another_run_has_asked_is_not_gone_on_with(tmp_path):
     """A script that is started twice on one store; a second `learn()` of one run may go on."""
     schedule = prefrl.LabelSchedule(budget=40, until=5000)
