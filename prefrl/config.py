@@ -213,7 +213,7 @@ def check_config(config: Config) -> None:
         ("reward.batch_size", reward.batch_size, 1, inf),
         ("reward.first_fit_steps", reward.first_fit_steps, 1, inf),
         ("reward.refit_steps", reward.refit_steps, 1, inf),
-        ("reward.error_rate", reward.error_rate, 1e-3, 0.999),
+        ("reward.error_rate", reward.error_rate, 0, 0.999),
         ("reward.scale_memory", reward.scale_memory, 0, inf),
     ):
         if not low <= value <= high:  # not so for NaN either

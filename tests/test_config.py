@@ -53,7 +53,7 @@ def test_round_trip_through_yaml(tmp_path):
         ({"agent": {"net_arch": [64.7]}}, "agent.net_arch[0] must be int, got 64.7"),
         ({"reward": {"hidden": "64"}}, "reward.hidden must be list, got '64'"),
         ({"reward": {"hidden": [0]}}, "reward.hidden[0] must be at least 1, got 0"),
-        ({"reward": {"error_rate": 0}}, "reward.error_rate must be from 0.001 to 0.999, got 0.0"),
+        ({"reward": {"error_rate": 1}}, "reward.error_rate must be from 0 to 0.999, got 1.0"),
         ({"reward": {"first_fit_steps": 0}}, "reward.first_fit_steps must be at least 1, got 0"),
         ({"clips": {"capacity": 0}}, "clips.capacity must be at least 2, got 0"),
         ({"clips": {"length": 200}}, "shorter than one clip of 200 steps"),

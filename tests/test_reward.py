@@ -86,6 +86,17 @@ def test_likelihood_by_hand():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
+def test_without_an_error_term_every_contradiction_counts():
+    """At a difference of 200 the probability of the other answer is 0 in single precision."""
+    logits = torch.tensor([0.0, 2.0, 200.0], requires_grad=True)
+    loss = negative_log_likelihood(logits, torch.tensor([0.5, 1.0, 0.0]), 0.0)
+    expected = [np.log(2), np.log1p(np.exp(-2.0)), 200.0]
+    np.testing.assert_allclose(loss.detach().numpy(), expected, rtol=1e-5)
+    loss.sum().backward()
+    slopes = [0.0, 1 / (1 + np.exp(-2.0)) - 1, 1.0]
+    np.testing.assert_allclose(logits.grad.numpy(), slopes, atol=1e-6)
+
+
 # ---- labels as data
 
 

@@ -116,18 +116,26 @@ def test_lapses_are_guesses_that_lean_to_the_left():
 
 
 def test_people_are_as_clarify_found_them():
-    """63 % of pairs are clear to them, 87.1 % of those labelled as the true return would."""
+    """Of disputed pairs 53 % are clear to them, 66.7 % of those labelled as the true return would.
+
+    Three pairs in ten are of the first batch, of clips that differ as any two do; the others
+    differ in return by 0.31 standard deviations in the mean, with the exponential distribution's
+    quantiles (benchmarks/people.py).
+    """
     rng = np.random.default_rng(0)
     many = 40 * N  # the side bias is small
-    left, right = rng.normal(7.0, 3.0, size=(2, many, 1))
+    early = rng.random(many) < 0.3
+    apart = np.where(early, rng.normal(0, 2**0.5, many), rng.exponential(0.31, many))
+    left = 7.0 + 3.0 * apart[:, None] * rng.choice([-1, 1], (many, 1))
+    right = np.full((many, 1), 7.0)
     places = TEACHERS["human-like"].answer(
         left, right, rng.random((many, DRAWS)), mean=7.0, deviation=3.0
     )
     words = ANSWERS[places]
     clear = words != "equal"
-    assert clear.mean() == pytest.approx(0.63, abs=0.015)
+    assert clear.mean() == pytest.approx(0.53, abs=0.015)
     right_answer = np.where(left > right, "left", "right")[:, 0]
-    assert (words == right_answer)[clear].mean() == pytest.approx(0.871, abs=0.01)
+    assert (words == right_answer)[clear].mean() == pytest.approx(0.667, abs=0.015)
     # A tenth of a tenth more left than right.
     assert (words == "left")[clear].mean() - 0.5 == pytest.approx(0.01, abs=0.004)
 

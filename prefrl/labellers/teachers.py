@@ -102,12 +102,13 @@ TEACHERS = {
     "skip": Teacher(skip=0.1),
     "equal": Teacher(equal=0.1),
     "myopic": Teacher(myopia=0.9),
-    # `alike` and `rationality` are fitted, on clips whose returns are normally distributed, to
-    # what CLARIFY (ICML 2025) reports of people: 63 % of pairs are clear to them, and of
-    # those they label 87.1 % as the true return would. 10 % guesses: Christiano et al. 2017,
+    # `alike` and `rationality` are fitted to what CLARIFY (ICML 2025) reports of people who are
+    # asked about pairs that an ensemble disputes (OPRL, its baseline): 53 % are clear to them, and
+    # of those they label 66.7 % as the true return would. The pairs fitted on are those that
+    # `mutual-information` asks here (benchmarks/people.py). 10 % guesses: Christiano et al. 2017,
     # section 2.2.3. That guesses lean to one side: Garcia-Perez and Alcala-Quintana 2011; by how
     # much in comparing clips is not known, so that a tenth is assumed.
-    "human-like": Teacher(rationality=1.8, alike=0.68, lapse=0.1, side_bias=0.1),
+    "human-like": Teacher(rationality=0.9, alike=0.28, lapse=0.1, side_bias=0.1),
 }
 
 

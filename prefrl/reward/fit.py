@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from prefrl.reward.data import LabelledClips
 from prefrl.reward.ensemble import RewardEnsemble
@@ -50,6 +51,9 @@ def negative_log_likelihood(
         preferences: Preference for the left clip, `(..., n)`: 1, 0 or ½.
         error_rate: Share `e` of answers taken to be uniformly random.
     """
+    if error_rate == 0:  # where the logarithm of a rounded sigmoid would be that of 0
+        likelihoods = nn.functional.logsigmoid(logits), nn.functional.logsigmoid(-logits)
+        return -(preferences * likelihoods[0] + (1 - preferences) * likelihoods[1])
     left = (1 - error_rate) * torch.sigmoid(logits) + error_rate / 2
     right = (1 - error_rate) * torch.sigmoid(-logits) + error_rate / 2
     return -(preferences * left.log() + (1 - preferences) * right.log())
