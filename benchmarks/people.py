@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.labellers.oracle import RECENT
+from prefrl.labellers.teachers import TEACHERS
 from prefrl.run import Run
 
-CLEAR, ACCURACY, LAPSE = 0.53, 0.667, 0.1
-"""Of the people who answered OPRL's queries in CLARIFY (ICML 2025); and the guesses assumed."""
+CLEAR, ACCURACY = 0.53, 0.667
+"""Of the people who answered OPRL's queries in CLARIFY (ICML 2025)."""
+LAPSE = TEACHERS["human-like"].lapse
 
 
 def main() -> None:

@@ -126,7 +126,7 @@ def test_the_last_answers_are_learned_from_however_few_they_are(tmp_path):
 
     def answer(pairs, step):
         ask(pairs, step)
-        left = 100 - store.count_answered()
+        left = 100 - store.count_answered()  # none left: the last one, in a rollout of its own
         for query in store.pending()[: left or None]:
             store.answer(query.id, "left", labeller="ada", seconds=1, step=step)
 
