@@ -1,4 +1,4 @@
-"""Behaviours that nobody wrote a reward for: the figures of docs/benchmarks.md.
+"""Behaviours that nobody wrote a reward for: the figures of docs/behaviours.md.
 
     python benchmarks/behaviours.py backflip --out runs/behaviours --jobs 2
 

@@ -1,4 +1,4 @@
-"""How fast the parts are: `python benchmarks/speed.py [PART ...]`; docs/benchmarks.md has figures.
+"""How fast the parts are: `python benchmarks/speed.py [PART ...]`; docs/speed.md has figures.
 
 Times depend on the machine and on what else it does; benchmarks/throughput.py has whole runs.
 """

@@ -2,7 +2,7 @@
 
 They judge by the true return or an oracle's score, err in 5 % of the pairs, and press real keys at
 the real window, on a desktop without a screen. The training waits for their labels, or goes on
-meanwhile. Prints the result that docs/benchmarks.md has.
+meanwhile. Prints the result that docs/behaviours.md has.
 """
 
 import argparse

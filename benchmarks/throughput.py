@@ -1,6 +1,6 @@
 """How fast whole runs are: `python benchmarks/throughput.py [PART ...]`.
 
-Ratios are of runs side by side, one core each, or in turns; docs/benchmarks.md has figures.
+Ratios are of runs side by side, one core each, or in turns; docs/speed.md has figures.
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
 A scripted person answers one pair a second at the real window, on a desktop without a screen,
 while the agent trains. Then, in the same run, stretches with a labelling person and without a
-window take turns. Prints what docs/benchmarks.md has.
+window take turns. Prints what docs/speed.md has.
 """
 
 import argparse
