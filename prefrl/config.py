@@ -106,8 +106,9 @@ class LabelConfig:
     initial: float = 0.25
     """Share of the budget spent on the untrained policy's clips (Christiano et al. 2017)."""
     decay: float = 0.5
-    """The label rate falls as 1 / (1 + decay * progress); 0: a constant rate. Over a run of 1 M
-    steps, 0.5 is the rate 2e6 / (T + 2e6) of Christiano et al. 2017."""
+    """The label rate falls as 1 / (1 + decay * progress), where progress is 1 at `until`; 0: a
+    constant rate. That of Christiano et al. 2017 at step T, 2e6 / (T + 2e6), is 0.2 for `until` at
+    step 400,000."""
     until: float = 0.4
     """Share of the steps by which the whole budget is asked: early, while most is decided."""
 
@@ -216,8 +217,9 @@ def check_config(config: Config) -> None:
         ("reward.error_rate", reward.error_rate, 0, 0.999),
         ("reward.scale_memory", reward.scale_memory, 0, inf),
     ):
-        if not low <= value <= high:  # not so for NaN either
+        if not low <= value <= high or value == inf:  # not so for NaN either
             bounds = f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"
+            bounds = "finite" if value == inf else bounds
             raise UserError(f"{name} must be {bounds}, got {value}")
     for name, word, allowed in (
         ("env.backend", config.env.backend, ["gymnasium", "envpool"]),

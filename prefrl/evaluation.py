@@ -9,6 +9,7 @@ import numpy as np
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
 from prefrl.clips.render import steps_per_second
+from prefrl.clips.simulator import StateReader
 from prefrl.config import Config, EnvConfig
 from prefrl.environment import make_env
 from prefrl.errors import UserError
@@ -104,6 +105,7 @@ def random_returns(config: EnvConfig, episodes: int = 20) -> np.ndarray:
 def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, dict[str, float]]]:
     """One episode in each environment; the policy is asked for all that still run at once."""
     observations = [env.reset(seed=seed + i)[0] for i, env in enumerate(envs)]
+    readers = [StateReader(env) for env in envs]
     rows: list[list[tuple]] = [[] for _ in envs]
     running = list(range(len(envs)))
     while running:
@@ -111,21 +113,23 @@ def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, d
         actions = run.policy.predict(batch)
         for i, action in zip(list(running), actions, strict=True):
             before = np.asarray(observations[i], np.float32)
+            state = np.empty(readers[i].size)
+            readers[i].read(state)
             observations[i], reward, terminated, truncated, info = envs[i].step(action)
-            rows[i].append((before, action, float(reward), numbers(info)))
+            rows[i].append((before, action, float(reward), state, numbers(info)))
             if terminated or truncated:
                 running.remove(i)
-    return [(*_clip(env, part), part[-1][3]) for env, part in zip(envs, rows, strict=True)]
+    return [(*_clip(env, part), part[-1][-1]) for env, part in zip(envs, rows, strict=True)]
 
 
 def _clip(env: Any, rows: list[tuple]) -> tuple[Clip, np.ndarray]:
-    observations, taken, rewards, infos = zip(*rows, strict=True)
+    observations, taken, rewards, states, infos = zip(*rows, strict=True)
     actions = np.stack(taken)
     clip = Clip(
         observations=np.stack(observations),
         actions=encode_actions(env.action_space, actions),
         true_rewards=np.array(rewards),
-        states=np.zeros((len(rows), 0)),
+        states=np.stack(states),
         infos={k: np.array([info.get(k, np.nan) for info in infos]) for k in infos[0]},
         step=0,
     )

@@ -30,8 +30,8 @@ Labeller = Callable[[LabelStore, int], None]
 """Answers what is pending in a store at the agent's step, or does nothing and lets others."""
 
 REFIT_GROWTH = 0.02
-"""Labels that have to arrive before a refit, as a share of those already learned from; the last
-ones of the budget are learned from however few they are."""
+"""Labels that have to arrive or change before a refit, as a share of those already learned from;
+once the whole budget is answered, each is learned from."""
 
 
 class PreferenceLoop(BaseCallback):
@@ -100,8 +100,8 @@ class PreferenceLoop(BaseCallback):
             store, members=ensemble.members, seed=seed, learn_equal=learn_equal
         )
         self._scale_memory = scale_memory
-        self._new_labels = 0
-        self._latest_answer = 0
+        self._unlearned = 0
+        self._latest_answer = (0, 0)
         self._previous_step = 0
         self._diverged = False
         self._continues = continues
@@ -114,8 +114,16 @@ class PreferenceLoop(BaseCallback):
                 f"the label store holds {self.store.count_asked()} queries that another run has "
                 f"asked: give a new file (`LabelStore.take_over` copies the answers)"
             )
+        if self.num_timesteps < self._previous_step:
+            raise UserError(
+                "the agent's steps begin again at 0, but labels are due and dated by them: call "
+                "`learn(..., reset_num_timesteps=False)` to go on"
+            )
         self._continues = True  # a second `learn()` goes on
         self._previous_step = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        # Not before: the rollout that ended with the first fit was rewarded with zeros.
         self.model.has_reward = self.ensemble.fitted  # type: ignore[attr-defined]
 
     def _on_step(self) -> bool:
@@ -176,14 +184,14 @@ class PreferenceLoop(BaseCallback):
         latest = self.store.latest_answer(step)
         if latest != self._latest_answer:
             self._latest_answer = latest
-            self._new_labels += self._data.update(step)
+            self._unlearned += self._data.update(step)
             self.metrics["label/answered"] = self.store.count_answered(step)
-        enough = max(1, REFIT_GROWTH * (len(self._data) - self._new_labels))
+        enough = max(1, REFIT_GROWTH * (len(self._data) - self._unlearned))
         if not self.ensemble.fitted:
             enough = self.schedule.enough
         elif self.metrics["label/answered"] >= self.schedule.budget:
             enough = 1
-        if self._new_labels < enough or not self._data.trainable or not len(self.recorder.buffer):
+        if self._unlearned < enough or not self._data.trainable or not len(self.recorder.buffer):
             return
         first = not self.ensemble.fitted
         report = self._fitter.fit(self._data, self._fit_steps[0 if first else 1])
@@ -194,8 +202,7 @@ class PreferenceLoop(BaseCallback):
                 "the learned reward is no longer a number: are all observations of the "
                 "environment finite?"
             )
-        self._new_labels = 0
-        self.model.has_reward = True  # type: ignore[attr-defined]
+        self._unlearned = 0
         if first:
             self._forget_zeros()
         for key, values in (
@@ -207,7 +214,8 @@ class PreferenceLoop(BaseCallback):
             for member, value in enumerate(values):
                 self.metrics[f"{key}/{member}"] = float(value)
         self.metrics["reward/disagreement"] = float(members.std(axis=0).mean())
-        self.metrics["label/equal"] = float((self._data.preferences == 0.5).mean())
+        standing = self._data.preferences[self._data.standing]
+        self.metrics["label/equal"] = float((standing == 0.5).mean())
         self.metrics["rollout/true_correlation"] = self._true_correlation()
 
     def _normalise_outputs(self) -> None:
@@ -225,7 +233,7 @@ class PreferenceLoop(BaseCallback):
 
     def state_dict(self) -> dict:
         """What the loop remembers beside its parts and the store, in plain values."""
-        return {"metrics": self.metrics, "new_labels": self._new_labels}
+        return {"metrics": self.metrics, "new_labels": self._unlearned}
 
     def load_state_dict(self, state: dict, step: int, *, exact: bool = True) -> None:
         """Restore what `state_dict` gave at the agent's step `step`.
@@ -239,7 +247,7 @@ class PreferenceLoop(BaseCallback):
         self._diverged = not exact
         self._data.catch_up(step)
         self._latest_answer = self.store.latest_answer(step)
-        self._new_labels = state["new_labels"]
+        self._unlearned = state["new_labels"]
         nan = float("nan")
         self.metrics.update({k: nan if v is None else v for k, v in state["metrics"].items()})
 

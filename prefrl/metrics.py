@@ -128,4 +128,4 @@ def _cells(line: bytes) -> list[str]:
 def _text(value: float) -> str:
     if value != value:
         return ""
-    return str(int(value)) if value == int(value) else repr(float(value))
+    return str(int(value)) if float(value).is_integer() else repr(float(value))

@@ -141,6 +141,66 @@ def test_the_last_answers_are_learned_from_however_few_they_are(tmp_path):
     store.close()
 
 
+def test_an_answer_from_before_a_kill_is_learned_from_when_it_was(tmp_path):
+    """It has a lower id and a later step than what was answered since the run went on."""
+    schedule = prefrl.LabelSchedule(budget=12, until=2400, initial=0.5)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=12, schedule=schedule)
+    ask, seen = loop.ask, {}
+
+    def answer(pairs, step):
+        ask(pairs, step)
+        if step == 960:
+            first, second, *_ = store.pending()
+            store.answer(first.id, "left", labeller="ada", seconds=1, step=1900)
+            store.answer(second.id, "left", labeller="ada", seconds=1, step=step)
+
+    def update(step, update=loop._data.update):
+        new = update(step)
+        seen[step] = len(loop._data)
+        return new
+
+    loop.ask, loop._data.update = answer, update
+    agent.learn(2400, callback=loop)
+    assert seen == {960: 1, 1920: 2}
+    store.close()
+
+
+def test_corrections_are_learned_from_also_after_the_last_label(tmp_path):
+    schedule = prefrl.LabelSchedule(budget=12, until=1440, initial=0.5)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=12, schedule=schedule)
+    ask, learned = loop.ask, []
+
+    def answer(pairs, step):
+        ask(pairs, step)
+        if step <= 1440:
+            for query in store.pending():
+                store.answer(query.id, "left", labeller="ada", seconds=1, step=step)
+        elif word := {2400: "equal", 2880: "withdrawn"}.get(step):
+            store.answer(store.labels()[0].query.id, word, labeller="ada", seconds=1, step=step)
+
+    def fit(data, steps, fit=loop._fitter.fit):
+        learned.append((loop.num_timesteps, float(data.preferences[data.standing].sum())))
+        return fit(data, steps)
+
+    loop.ask, loop._fitter.fit = answer, fit
+    agent.learn(2400, callback=loop)
+    assert learned[-2:] == [(1440, 12.0), (2400, 11.5)]
+    assert loop.metrics["label/equal"] == 1 / 12
+    agent.learn(960, callback=loop, reset_num_timesteps=False)
+    assert learned[-1] == (2880, 11.0)
+    assert loop.metrics["label/equal"] == 0, "of the answers that stand"
+    store.close()
+
+
+def test_steps_that_begin_again_are_refused(tmp_path):
+    schedule = prefrl.LabelSchedule(budget=40, until=5000)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
+    agent.learn(480, callback=loop)
+    with pytest.raises(UserError, match=r"reset_num_timesteps=False"):
+        agent.learn(480, callback=loop)
+    store.close()
+
+
 def test_what_another_run_has_asked_is_not_gone_on_with(tmp_path):
     """A script that is started twice on one store; a second `learn()` of one run may go on."""
     schedule = prefrl.LabelSchedule(budget=40, until=5000)

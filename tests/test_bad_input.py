@@ -106,6 +106,7 @@ def test_a_constant_oracle_is_asked_no_more_after_its_first_batch(tmp_path, caps
         ("agent: {batch_size: 100}", "batch_size must divide one rollout"),
         ("env: {id: Ant-v5}", "the preset is for Ant-v5, not for Pendulum-v1"),
         ("reward: {hidden: 64}", "reward.hidden must be list, got 64"),
+        ("env: {kwargs: {max_episode_steps: '300'}}", "a whole number of steps, got '300'"),
     ],
 )
 def test_bad_preset(tmp_path, capsys, text, message):

@@ -48,6 +48,8 @@ def test_round_trip_through_yaml(tmp_path):
         ({"labels": {"labeller": "none"}}, "add --labels-from"),
         ({"labels": {"initial": -0.1}}, "labels.initial must be from 0 to 1, got -0.1"),
         ({"labels": {"decay": -1}}, "labels.decay must be at least 0, got -1"),
+        ({"labels": {"decay": ".inf"}}, "labels.decay must be float, got '.inf'"),
+        ({"labels": {"decay": float("inf")}}, "labels.decay must be finite, got inf"),
         ({"agent": {"gamma": 2}}, "agent.gamma must be from 0 to 1, got 2.0"),
         ({"agent": {"learning_rate": "nan"}}, "agent.learning_rate must be from 0 to 1, got nan"),
         ({"agent": {"net_arch": [64.7]}}, "agent.net_arch[0] must be int, got 64.7"),
@@ -68,6 +70,11 @@ def test_bad_values_are_named(overrides, message):
         load_config(ENV, overrides)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_large_seeds_are_not_rounded():
+    seeds = 2**53, 2**53 + 1
+    assert tuple(load_config(ENV, {"run": {"seed": seed}}).run.seed for seed in seeds) == seeds
 
 
 def test_presets_by_name_and_path(tmp_path):

@@ -71,6 +71,14 @@ def test_episodes_are_judged_by_what_the_labels_went_by(labels, true_reward, by)
     assert deciding_return(config) == by
 
 
+def test_clips_of_episodes_hold_the_states(point_mass_run):
+    """An oracle may go by them, and is asked about whole episodes, too."""
+    for episode in roll_out(point_mass_run, 2):
+        states = episode.clip.states
+        assert states.shape == (len(episode.clip), 4)
+        np.testing.assert_allclose(states, episode.clip.observations, atol=1e-6)
+
+
 def test_an_episode_can_be_replayed_from_its_seed_and_actions(point_mass_run):
     env = PointMassEnv()
     episodes = roll_out(point_mass_run, 12)

@@ -2,7 +2,7 @@
 
 import math
 
-from prefrl.metrics import TAIL, read_last, read_metrics
+from prefrl.metrics import TAIL, MetricsLog, read_last, read_metrics
 
 
 def write(path, rows, tail=""):
@@ -32,6 +32,13 @@ def test_a_row_that_is_being_written_is_left_out(tmp_path):
         last = read_last(path)
         assert last["time/step"] == n
         assert math.isnan(last["rollout/true_return"])
+
+
+def test_a_return_without_bounds_is_written_as_it_is(tmp_path):
+    log = MetricsLog(tmp_path, members=1)
+    log.write({"time/step": 100, "rollout/true_return": math.inf})
+    log.close()
+    assert read_metrics(tmp_path / "metrics.csv")[0]["rollout/true_return"] == math.inf
 
 
 def test_without_a_row_there_is_none(tmp_path):

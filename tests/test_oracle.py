@@ -149,6 +149,11 @@ def test_score_must_be_finite_and_one_a_step(answers):
         ("def score(clip): return 1.0", "oracle.py:score", "must have shape"),
         ("def score(clip): return clip.true_rewards / 0 * 0", "oracle.py:score", "not finite"),
         ("def score(clip): return clip.infos['nope']", "oracle.py:score", "KeyError: 'nope'"),
+        (
+            "def score(clip): return clip.true_rewards[:5]",
+            "oracle.py:score",
+            r"must have shape \(10",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero")

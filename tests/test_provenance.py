@@ -133,7 +133,11 @@ def test_an_edited_rule_or_oracle_is_not_mixed_in(tmp_path):
     results.claim(suite)
     results.put(Row("prefrl/PointMass-v0", "random", 0, 0.0, 0.0, failure="it fails"))
     own.write_text("def score(clip):\n    return 2 * clip.true_rewards\n")
+    halves = [results.runs / f"prefrl-PointMass-v0-{name}-seed1" for name in ("random", "other")]
+    for half in halves:
+        half.mkdir(parents=True)
     results.claim(suite)  # mended after a failure
+    assert [half.exists() for half in halves] == [False, True], "half by the old, half by the new"
     results.put(Row("prefrl/PointMass-v0", "random", 0, 1.0, 0.0))
     Results(tmp_path / "out").claim(suite)
     own.write_text("def score(clip):\n    return -clip.true_rewards\n")

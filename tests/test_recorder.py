@@ -55,6 +55,18 @@ def test_clips_are_consecutive_steps_of_one_episode(end):
         assert (clip.actions.sum(axis=1) == 1).all(), "a discrete action is one-hot"
 
 
+def test_no_clip_spans_a_reset_from_outside():
+    recorder = record(100, length=4, rollouts=1)
+    for _ in range(10):
+        recorder.step(np.zeros(2, int))
+    recorder.reset()
+    for _ in range(20):
+        recorder.step(np.zeros(2, int))
+    assert len(recorder.buffer) == 2 * 2 * 5
+    for clip in recorder.buffer:
+        assert len(set(clip.observations[:, 0])) == 1
+
+
 def test_clips_are_copies():
     recorder = record(33, length=4, rollouts=1)
     before = recorder.buffer[0]

@@ -175,7 +175,9 @@ def test_changed_and_withdrawn_answers(store, make_clip):
     data.update(10)
     store.answer(first, "right", labeller="me", seconds=0, step=5)
     store.answer(second, "withdrawn", labeller="me", seconds=0, step=5)
+    assert data.update(10) == 2
     assert data.update(10) == 0
+    assert data.standing.tolist() == [True, False]
     assert data.preferences[0] == 0.0
     assert not data.weights[1].any()
     assert not data.held_out[1].any()

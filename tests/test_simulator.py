@@ -26,6 +26,7 @@ EXACT = [
     "Humanoid-v5",
     "Pendulum-v1",
     "CartPole-v1",
+    "MountainCarContinuous-v0",
     "prefrl/PointMass-v0",
     "prefrl/HopperBackflip-v0",
     "prefrl/HalfCheetahOneLeg-v0",
@@ -64,6 +65,18 @@ def test_restored_environment_goes_on_bit_for_bit(env_id):
     )
     first.close()
     second.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*already returned terminated:UserWarning")
+def test_a_fallen_cart_pole_goes_on_as_it_would():
+    """Where termination is ignored, its reward depends on more than its state."""
+    first, second = (gym.make("CartPole-v1").unwrapped for _ in range(2))
+    first.reset(seed=1)
+    while not first.step(1)[2]:
+        pass
+    second.reset(seed=2)
+    restore(second, snapshot(first))
+    assert [first.step(1)[1], first.step(0)[1]] == [second.step(1)[1], second.step(0)[1]] == [0, 0]
 
 
 @pytest.mark.parametrize("at", [1, 4, 9, 16, 25])

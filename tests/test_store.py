@@ -58,6 +58,12 @@ def test_until_step_hides_the_future(store, make_clip):
         store.answer(query, "left", labeller="me", seconds=0, step=step + 5)
     assert [label.step for label in store.labels(until_step=24)] == [15]
     assert store.count_answered(24) == 1
+    assert [store.latest_answer(step) for step in (14, 15, 24, 25)] == [
+        (0, 0),
+        (1, 15),
+        (1, 15),
+        (2, 25),
+    ]
     assert store.count_asked(20) == 2
     assert store.count_asked(19) == 1
 
@@ -78,6 +84,9 @@ def test_a_clip_is_never_paired_with_itself(store, make_clip):
     with pytest.raises(sqlite3.IntegrityError), store.transaction():
         store.ask(make_clip(1.0), make_clip(1.0), step=1, rule="random")
     assert store.count_asked() == 0
+    pairs = [(make_clip(1.0), make_clip(1.0)), (make_clip(1.0), make_clip(2.0))]
+    store.ask_all(pairs, step=1, rule="random")
+    assert store.count_asked() == 1, "where clips are alike, the loop goes on with the others"
 
 
 @pytest.mark.parametrize("table", ["clips", "queries", "answers", "outgrown"])

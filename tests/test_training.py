@@ -327,8 +327,10 @@ def test_no_update_before_the_first_label(tmp_path):
     rows = read_metrics(run.path / "metrics.csv")
     waiting = [row for row in rows if not row["label/answered"] > 0]
     assert waiting
-    assert all(math.isnan(row["rollout/approx_kl"]) for row in waiting)
-    assert not math.isnan(rows[-1]["rollout/approx_kl"])
+    fitted = rows[len(waiting)]  # after a rollout whose rewards were still zeros
+    assert fitted["label/answered"] > 0
+    assert all(math.isnan(row["rollout/approx_kl"]) for row in [*waiting, fitted])
+    assert not math.isnan(rows[len(waiting) + 1]["rollout/approx_kl"])
     assert rows[0]["rollout/learned_return"] == 0
 
 

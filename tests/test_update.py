@@ -150,8 +150,11 @@ def test_other_policies_are_left_to_sb3(env_id, settings):
     assert any((a != b).any() for a, b in zip(before, lean.policy.parameters(), strict=True))
 
 
-def test_a_policy_that_is_no_longer_a_number_ends_the_run():
-    lean = make(PatientPPO)
+@pytest.mark.parametrize("settings", [{}, {"use_sde": True}])
+@pytest.mark.parametrize("batches", [4, 1])
+def test_a_policy_that_is_no_longer_a_number_ends_the_run(settings, batches):
+    lean = make(PatientPPO, **settings)
+    lean.batch_size, lean.n_epochs = 192 // batches, batches
     with torch.no_grad():
         lean.policy.value_net.weight.fill_(float("nan"))
     with pytest.raises(RunFailed, match="no longer a number"):

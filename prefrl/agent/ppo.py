@@ -11,6 +11,11 @@ from prefrl.agent.update import Losses, batches, clip_norm, differentiate
 from prefrl.config import AgentConfig
 from prefrl.errors import RunFailed, UserError, nearest
 
+DIVERGED = (
+    "PPO's loss is no longer a number: are all observations and rewards of the environment finite? "
+    "If so, lower agent.learning_rate"
+)
+
 ACTIVATIONS = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU"]
 
 
@@ -37,7 +42,12 @@ class PatientPPO(PPO):
         if self.has_reward and self._networks:
             self._optimise(self._networks)
         elif self.has_reward:
-            super().train()
+            try:
+                super().train()
+            except ValueError as error:  # torch's distributions refuse what is no number
+                raise RunFailed(DIVERGED) from error
+            if not np.isfinite(self.logger.name_to_value["train/loss"]):
+                raise RunFailed(DIVERGED)
         self.generator_state = torch.get_rng_state()
 
     def _optimise(self, networks: ActorCritic) -> None:
@@ -62,10 +72,7 @@ class PatientPPO(PPO):
         last_epoch = losses[-(len(losses) // self.n_epochs) :]
         mean = Losses(*np.mean(losses, axis=0))
         if not np.isfinite(mean).all():
-            raise RunFailed(
-                "PPO's loss is no longer a number: are all observations and rewards of the "
-                "environment finite? If so, lower agent.learning_rate"
-            )
+            raise RunFailed(DIVERGED)
         whole = losses[-1].policy + self.ent_coef * losses[-1].entropy
         buffer = self.rollout_buffer
         for key, value in (

@@ -77,8 +77,17 @@ class Provenance:
         for (task, name), config in configs.items():
             if (task, name) in tried:
                 self._refuse_configuration(task, name, config)
-            if (task, name) in finished:
-                self._refuse_edited_files(task, name, config)
+            if (task, name) in finished and (file := self._edited_file(config)):
+                raise UserError(
+                    f"'{self._folder}' holds results of {task} under '{name}' with '{file}' as it "
+                    f"was before an edit: give another --out"
+                )
+
+    def edited(self, suite: Suite) -> Iterator[tuple[str, str, str]]:
+        """Each task and condition that a file of the user's decides, and that file, if edited."""
+        for (task, name), config in _configurations(suite):
+            if file := self._edited_file(config):
+                yield task, name, file
 
     def measured_elsewhere(self, suite: Suite, task: str) -> bool:
         """Whether random actions were measured in another environment than the suite's."""
@@ -127,13 +136,12 @@ class Provenance:
                 f"another --out"
             )
 
-    def _refuse_edited_files(self, task: str, name: str, config: Config) -> None:
+    def _edited_file(self, config: Config) -> str:
+        """The first of the user's files that is not as it was; empty if all are."""
         for file, fingerprint in fingerprints(config).items():
             if self._files.get(file, fingerprint) != fingerprint:
-                raise UserError(
-                    f"'{self._folder}' holds results of {task} under '{name}' with '{file}' as it "
-                    f"was before an edit: give another --out"
-                )
+                return file
+        return ""
 
 
 def fingerprints(config: Config) -> dict[str, str]:

@@ -10,7 +10,10 @@
 """
 
 import csv
+import glob
 import io
+import logging
+import shutil
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,10 +23,12 @@ from typing import Any
 import numpy as np
 
 from prefrl.bench.provenance import Provenance
-from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite
+from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, folder_of
 from prefrl.errors import RunFailed, UserError
 from prefrl.metrics import read_metrics
 from prefrl.run import Run, replace_text
+
+log = logging.getLogger(__name__)
 
 POINTS = 40
 """Stretches into which a curve is divided."""
@@ -117,6 +122,10 @@ class Results:
             tried={key[:2] for key in self.rows},
             finished={key[:2] for key, row in self.rows.items() if not row.failure},
         )
+        for task, condition, file in self._provenance.edited(suite):
+            for unfinished in self.runs.glob(f"{glob.escape(folder_of(task, condition))}*"):
+                log.warning("'%s' is trained anew, because '%s' was edited", unfinished, file)
+                shutil.rmtree(unfinished)
         for task in suite.tasks:
             if self._provenance.measured_elsewhere(suite, task):
                 self.rows.pop((task, RANDOM_ACTIONS, 0), None)

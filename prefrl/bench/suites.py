@@ -64,7 +64,12 @@ class Cell:
     @property
     def folder(self) -> str:
         """Name of its run folder."""
-        return f"{file_name(self.task)}-{self.condition}-seed{self.seed}"
+        return f"{folder_of(self.task, self.condition)}{self.seed}"
+
+
+def folder_of(task: str, condition: str) -> str:
+    """What the names of the run folders of a task and condition begin with; the seed follows."""
+    return f"{file_name(task)}-{condition}-seed"
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,7 @@ class ClipRecorder(VecEnvWrapper):
         return self._buffer
 
     def reset(self) -> VecEnvObs:
+        self._row, self._film = 0, []  # what was recorded since the last cut ends here
         observations = self.venv.reset()
         if isinstance(self.venv, Scenes):
             self._scenes = self.venv

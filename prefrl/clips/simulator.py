@@ -15,6 +15,9 @@ import numpy as np
 
 _DATA = "data/"
 
+_FALLEN = "steps_beyond_terminated"
+"""What Gymnasium's CartPole counts apart from its state, and gives its reward by."""
+
 
 def is_mujoco(env: gym.Env) -> bool:
     """Whether the environment is a MuJoCo one that keeps `model` and `data`."""
@@ -119,7 +122,10 @@ def snapshot(env: gym.Env) -> dict[str, np.ndarray] | None:
         for name, array in _fixed_arrays(base):
             saved[_DATA + name] = array.copy()
     elif getattr(base, "state", None) is not None:
-        saved["state"] = np.array(base.state, np.float64)
+        saved["state"] = np.array(base.state)
+        if hasattr(base, _FALLEN):
+            steps = getattr(base, _FALLEN)
+            saved["fallen"] = np.array(np.nan if steps is None else steps)
     else:
         return None
     for layer in _layers(env):
@@ -143,6 +149,8 @@ def restore(env: gym.Env, saved: dict[str, np.ndarray]) -> None:
             array[...] = saved[_DATA + name]
     else:
         base.state = saved["state"].copy()
+        if "fallen" in saved:
+            setattr(base, _FALLEN, None if np.isnan(saved["fallen"]) else int(saved["fallen"]))
     for layer in _layers(env):
         if hasattr(layer, "_elapsed_steps"):
             layer._elapsed_steps = int(saved["elapsed_steps"])

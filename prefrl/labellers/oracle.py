@@ -14,6 +14,7 @@ synchronously, so that a benchmark is a pure function of its seed.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -147,11 +148,24 @@ def checked_scores(score: Score, clip: Clip) -> np.ndarray:
     return values
 
 
+def _twice(clip: Clip) -> Clip:
+    """A clip after itself: another length."""
+    return replace(
+        clip,
+        observations=np.concatenate([clip.observations] * 2),
+        actions=np.concatenate([clip.actions] * 2),
+        true_rewards=np.concatenate([clip.true_rewards] * 2),
+        states=np.concatenate([clip.states] * 2),
+        infos={name: np.concatenate([values] * 2) for name, values in clip.infos.items()},
+    )
+
+
 def load_score(spec: str, sample: Clip | None = None) -> Score:
     """The function that `FILE.py:FUNC` names.
 
     Args:
-        spec: A Python file and a function in it, `FUNC(clip) -> (T,)`.
+        spec: A Python file and a function in it, `FUNC(clip) -> (T,)`. It meets clips of one
+            length, and whole episodes.
         sample: A clip to try the function on.
 
     Raises:
@@ -161,6 +175,7 @@ def load_score(spec: str, sample: Clip | None = None) -> Score:
     if sample is not None:
         try:
             checked_scores(score, sample)
+            checked_scores(score, _twice(sample))
         except RunFailed as error:
             raise UserError(str(error)) from None
     return score

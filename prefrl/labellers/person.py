@@ -55,7 +55,7 @@ class Person:
         self.queue = schedule.budget if wait else QUEUE
         """Pairs that lie ready at most."""
         self._last = (step, time.monotonic())
-        self._heard = (0, time.monotonic())
+        self._heard = ((0, 0), time.monotonic())
         self._speed = 0.0
         self._has_waited = False
 
@@ -108,10 +108,9 @@ class Person:
 
     def _withdraw_outgrown(self, store: LabelStore, step: int) -> None:
         """Take back old queries, the more slowly the longer nobody answers."""
-        answered = store.last_answered(step)
-        if not answered:
+        if not store.count_answered(step):
             return  # the policy is still the one that the clips are of
-        age = max(self._horizon, (step - answered) // 2)
+        age = max(self._horizon, (step - store.last_answered(step)) // 2)
         store.withdraw_outgrown(step, until=step - age)
 
     def _tell(self) -> None:

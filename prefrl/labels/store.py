@@ -131,12 +131,14 @@ class LabelStore:
     def ask_all(self, pairs: Sequence[tuple[Clip, Clip]], *, step: int, rule: str) -> None:
         """Store queries in one transaction that is as short as can be.
 
-        Clips are compressed before it begins: a labeller who commits an answer at that moment
-        waits for the writing alone.
+        A pair of a clip and its double asks nothing, and is left out. Clips are compressed before
+        it begins: a labeller who commits an answer at that moment waits for the writing alone.
         """
         packed = [(_pack(left), _pack(right)) for left, right in pairs]
         with self.transaction():
             for left, right in packed:
+                if left[1] == right[1]:
+                    continue
                 clips = self._add_clip(*left), self._add_clip(*right)
                 self._ask(clips, step=step, rule=rule)
 
@@ -314,10 +316,14 @@ class LabelStore:
             (until_step,),
         ).fetchone()[0]
 
-    def latest_answer(self, until_step: int) -> int:
-        """Id of the latest answer given by that step, 0 if none: nothing is new if it stays."""
+    def latest_answer(self, until_step: int) -> tuple[int, int]:
+        """Highest id and latest step of the answers given by that step, 0 if none.
+
+        Nothing is new while both stay. After a kill, answers from before it can have a lower id
+        and a later step than those given since.
+        """
         row = self.db.execute("SELECT max(id) FROM answers WHERE step <= ?", (until_step,))
-        return row.fetchone()[0] or 0
+        return row.fetchone()[0] or 0, self.last_answered(until_step)
 
     def answer_steps(self, until_step: int) -> list[int]:
         """The agent's steps up to that one at which answers were given, each once, ascending."""
@@ -354,4 +360,5 @@ class LabelStore:
 
 
 def _pack(clip: Clip) -> tuple[Clip, str, bytes]:
+    """The clip, its digest and its bytes."""
     return clip, clip.digest(), clip.to_bytes()

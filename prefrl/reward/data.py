@@ -39,6 +39,8 @@ class LabelledClips:
         """`(n, members)` bootstrap weights, 0 where the label is not trained on."""
         self.held_out = np.zeros((0, members), bool)
         """`(n, members)` whether the label validates the member."""
+        self.standing = np.zeros(0, bool)
+        """`(n,)` whether the answer was neither withdrawn nor changed into one that is left out."""
 
     def __len__(self) -> int:
         return len(self.preferences)
@@ -55,10 +57,10 @@ class LabelledClips:
         return self._inputs[: len(self)]
 
     def update(self, until_step: int) -> int:
-        """Take in what was answered by the agent's step `until_step`; give how many are new.
+        """Take in what was answered by the agent's step `until_step`; give how many are news.
 
-        An answer that was changed counts as it stands now; one that was withdrawn weighs
-        nothing; a skip is not trained on.
+        An answer that was changed is news, too, and counts as it stands now; one that was
+        withdrawn weighs nothing; a skip is not trained on.
         """
         labels = [
             label for label in self._store.labels(until_step) if label.answer not in self._left_out
@@ -66,14 +68,15 @@ class LabelledClips:
         new = [label for label in labels if label.query.id not in self._rows]
         for label in new:
             self._append(label)
-        stands = np.zeros((len(self), 1), bool)
+        stood, before = self.standing, self.preferences.copy()
+        self.standing = np.zeros(len(self), bool)
         for label in labels:
             row = self._rows[label.query.id]
             self.preferences[row] = label.preference
-            stands[row] = True
-        self.weights = self._drawn_weights * stands
-        self.held_out = self._drawn_held_out & stands
-        return len(new)
+            self.standing[row] = True
+        self.weights = self._drawn_weights * self.standing[:, None]
+        self.held_out = self._drawn_held_out & self.standing[:, None]
+        return int(((self.standing != stood) | (self.preferences != before)).sum())
 
     def catch_up(self, until_step: int) -> None:
         """Take in all that was answered by a step as it was the first time, bit by bit.
@@ -103,6 +106,7 @@ class LabelledClips:
         weights = np.where(usable & ~held_out, np.maximum(drawn, 1), 0)
         self._rows[label.query.id] = row
         self.preferences = np.append(self.preferences, np.float32(label.preference))
+        self.standing = np.append(self.standing, False)
         self._drawn_weights = np.vstack([self._drawn_weights, weights.astype(np.float32)])
         self._drawn_held_out = np.vstack([self._drawn_held_out, held_out])
 
