@@ -49,7 +49,7 @@ def check_inputs(config: Config) -> Clip:
 def _check_lengths(config: Config) -> None:
     """Whether clips fit into episodes, and restarts come before an episode's end."""
     limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
+    if limit is not None and (not isinstance(limit, int | np.integer) or limit < 1):
         raise UserError(f"max_episode_steps must be a whole number of steps, got {limit!r}")
     restart = config.env.restart_every
     clip = 1 if config.run.true_reward else config.clips.length

@@ -217,9 +217,10 @@ def check_config(config: Config) -> None:
         ("reward.error_rate", reward.error_rate, 0, 0.999),
         ("reward.scale_memory", reward.scale_memory, 0, inf),
     ):
-        if not low <= value <= high or value == inf:  # not so for NaN either
+        if value == inf or not low <= value <= high:  # not so for NaN either
             bounds = f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"
-            bounds = "finite" if value == inf else bounds
+            if value == inf == high:
+                bounds = "finite"
             raise UserError(f"{name} must be {bounds}, got {value}")
     for name, word, allowed in (
         ("env.backend", config.env.backend, ["gymnasium", "envpool"]),

@@ -186,14 +186,16 @@ class PreferenceLoop(BaseCallback):
             self._latest_answer = latest
             self._unlearned += self._data.update(step)
             self.metrics["label/answered"] = self.store.count_answered(step)
-        enough = max(1, REFIT_GROWTH * (len(self._data) - self._unlearned))
-        if not self.ensemble.fitted:
-            enough = self.schedule.enough
-        elif self.metrics["label/answered"] >= self.schedule.budget:
-            enough = 1
-        if self._unlearned < enough or not self._data.trainable or not len(self.recorder.buffer):
-            return
         first = not self.ensemble.fitted
+        if first:
+            enough = self._data.standing.sum() >= self.schedule.enough
+        elif self.metrics["label/answered"] >= self.schedule.budget:
+            enough = self._unlearned > 0
+        else:
+            known = len(self._data) - self._unlearned
+            enough = self._unlearned >= max(1, REFIT_GROWTH * known)
+        if not enough or not self._data.trainable or not len(self.recorder.buffer):
+            return
         report = self._fitter.fit(self._data, self._fit_steps[0 if first else 1])
         self._normalise_outputs()
         members = self.ensemble.member_rewards(self.recorder.recent_inputs(1024))

@@ -192,6 +192,23 @@ def test_corrections_are_learned_from_also_after_the_last_label(tmp_path):
     store.close()
 
 
+def test_corrections_are_no_labels_that_a_first_fit_waits_for(tmp_path):
+    schedule = prefrl.LabelSchedule(budget=40, until=4000, initial=0.5)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
+
+    def change(pairs, step, ask=loop.ask):
+        ask(pairs, step)
+        word = "left" if step % 960 else "right"
+        for query in store.latest_queries(480, 6):
+            store.answer(query.id, word, labeller="ada", seconds=1, step=step)
+
+    loop.ask = change
+    agent.learn(1920, callback=loop)
+    assert len(store.labels()) == 6 < schedule.enough
+    assert not loop.ensemble.fitted
+    store.close()
+
+
 def test_steps_that_begin_again_are_refused(tmp_path):
     schedule = prefrl.LabelSchedule(budget=40, until=5000)
     agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)

@@ -123,7 +123,7 @@ class Results:
             finished={key[:2] for key, row in self.rows.items() if not row.failure},
         )
         for task, condition, file in self._provenance.edited(suite):
-            for unfinished in self.runs.glob(f"{glob.escape(folder_of(task, condition))}*"):
+            for unfinished in self.runs.glob(f"{glob.escape(folder_of(task, condition))}[0-9]*"):
                 log.warning("'%s' is trained anew, because '%s' was edited", unfinished, file)
                 shutil.rmtree(unfinished)
         for task in suite.tasks:

@@ -109,7 +109,7 @@ def snapshot(env: gym.Env) -> dict[str, np.ndarray] | None:
     """All that decides the environment's future, or None where it cannot be had.
 
     Taken in full for MuJoCo environments. Any other must keep all it has in an attribute
-    `state`, as Gymnasium's classic control does.
+    `state`, as Gymnasium's classic control does, but for a fallen CartPole's counter.
     """
     base: Any = env.unwrapped
     saved: dict[str, np.ndarray] = {}
