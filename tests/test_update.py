@@ -64,6 +64,11 @@ def test_an_update_is_sb3s(activation):
     for name, (a, b, old) in zip(names, both, strict=True):
         assert (b - old).abs().max() > 1e-3, f"{name} does not learn"
         torch.testing.assert_close(a, b, rtol=0, atol=2e-6, msg=name)
+    states = [model.policy.optimizer.state_dict() for model in (plain, lean)]
+    assert states[1]["param_groups"] == states[0]["param_groups"]
+    for name, *both in zip(names, *(state["state"].values() for state in states), strict=True):
+        for key, value in both[0].items():
+            torch.testing.assert_close(both[1][key], value, rtol=1e-3, atol=1e-6, msg=name)
     logged = plain.logger.name_to_value
     assert logged["train/clip_fraction"] > 0.02, "the clipped side was tried as well"
     assert lean.logger.name_to_value == pytest.approx(logged, abs=1e-4, rel=1e-4)

@@ -27,7 +27,7 @@ InPlace = Callable[[np.ndarray], object]
 
 ACTIVATIONS: dict[type[nn.Module], tuple[InPlace, InPlace]] = {
     nn.Tanh: (lambda x: np.tanh(x, out=x), lambda y: np.subtract(1, np.square(y, out=y), out=y)),
-    nn.ReLU: (lambda x: np.maximum(x, 0, out=x), lambda y: np.sign(y, out=y)),
+    nn.ReLU: (lambda x: np.maximum(x, 0, out=x), lambda y: np.greater(y, 0, out=y)),
 }
 """Each activation, and what makes its slope of its output; both in place."""
 
@@ -70,8 +70,8 @@ class ActorCritic:
             assert isinstance(head, nn.Linear)
             groups += [[head.weight], [head.bias]]
         groups.append([policy.log_std])
-        values, gradients, self.gradient = _move(groups)
-        """Of all parameters, in one array."""
+        values, gradients, (self.parameters, self.gradient) = _move(groups)
+        """All parameters in one array, and their gradient, `(n_parameters,)`."""
         self._hidden = _layers(values[:-5])
         self._hidden_gradients = _layers(gradients[:-5])
         self._heads = _layers([array[0] for array in values[-5:-1]])
@@ -177,15 +177,15 @@ def _layers(arrays: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]
 
 def _move(
     groups: list[list[torch.Tensor]],
-) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+) -> tuple[list[np.ndarray], list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Move parameters and their gradients into one array each.
 
     Args:
         groups: Of parameters of one shape.
 
     Returns:
-        The views of each group, `(len(group), *shape)`, on values and on gradients, and all
-        gradients in one array, `(n_parameters,)`.
+        The views of each group, `(len(group), *shape)`, on values and on gradients, and the
+        arrays of all values and all gradients, `(n_parameters,)`.
     """
     size = sum(parameter.numel() for group in groups for parameter in group)
     stores = (np.zeros(size, np.float32), np.zeros(size, np.float32))
@@ -202,4 +202,4 @@ def _move(
         views[0].append(values)
         views[1].append(gradients)
         begin = end
-    return *views, stores[1]
+    return *views, stores

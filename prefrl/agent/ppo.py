@@ -7,6 +7,7 @@ from stable_baselines3.common.utils import LinearSchedule, explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 
 from prefrl.agent.actor_critic import ActorCritic, is_plain
+from prefrl.agent.adam import JointAdam
 from prefrl.agent.update import Losses, batches, clip_norm, differentiate
 from prefrl.config import AgentConfig
 from prefrl.errors import RunFailed, UserError, nearest
@@ -37,6 +38,8 @@ class PatientPPO(PPO):
         self._networks = ActorCritic(self.policy) if is_plain(self.policy) else None
         if self._networks:
             self.policy.forward = self._networks.act  # type: ignore
+            arrays = self._networks.parameters, self._networks.gradient
+            self._adam = JointAdam(self.policy.optimizer, *map(torch.from_numpy, arrays))
 
     def train(self) -> None:
         if self.has_reward and self._networks:
@@ -55,6 +58,7 @@ class PatientPPO(PPO):
         self._update_learning_rate(self.policy.optimizer)
         clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
         losses: list[Losses] = []
+        self._adam.begin()
         for _ in range(self.n_epochs):
             for batch in batches(self.rollout_buffer, self.batch_size):
                 losses.append(
@@ -67,8 +71,9 @@ class PatientPPO(PPO):
                     )
                 )
                 clip_norm(networks.gradient, self.max_grad_norm)
-                self.policy.optimizer.step()
+                self._adam.step()
             self._n_updates += 1
+        self._adam.end()
         last_epoch = losses[-(len(losses) // self.n_epochs) :]
         mean = Losses(*np.mean(losses, axis=0))
         if not np.isfinite(mean).all():
@@ -93,7 +98,7 @@ class PatientPPO(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "generator_state", "_networks"]
+        return [*super()._excluded_save_params(), "generator_state", "_networks", "_adam"]
 
 
 def check_agent(config: AgentConfig, copies: int) -> None:
