@@ -141,6 +141,7 @@ def test_saved_policy_is_plain_sb3s(tmp_path):
         ("Pendulum-v1", {"policy_kwargs": {"activation_fn": nn.GELU}}),
         ("Pendulum-v1", {"policy_kwargs": {"net_arch": {"pi": [8], "vf": [9]}}}),
         ("Pendulum-v1", {"policy_kwargs": {"net_arch": []}}),
+        ("Pendulum-v1", {"policy_kwargs": {"optimizer_class": torch.optim.AdamW}}),
         ("Pendulum-v1", {"use_sde": True}),
     ],
 )

@@ -15,13 +15,13 @@ class JointAdam:
     """Takes the steps of an Adam whose parameters lie in one array.
 
     Args:
-        owner: SB3's optimiser, which has the settings and keeps the state.
+        owner: SB3's Adam, which has the settings and keeps the state.
         parameters: All its parameters, `(n_parameters,)`, which are views of this array.
         gradient: Theirs in the same order.
     """
 
     def __init__(
-        self, owner: torch.optim.Adam, parameters: torch.Tensor, gradient: torch.Tensor
+        self, owner: torch.optim.Optimizer, parameters: torch.Tensor, gradient: torch.Tensor
     ) -> None:
         self._owner = owner
         self._joint = nn.Parameter(parameters)
