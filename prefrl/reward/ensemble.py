@@ -74,6 +74,7 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("fits", torch.zeros((), dtype=torch.int64))
         # Arrays on the memory of parameters and buffers, all of which change only in place.
         layers = zip(self.weights, self.biases, strict=True)
+        self._fits = self.fits.numpy()
         self._views = (
             [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers],
             self.input_mean.numpy(),
@@ -85,7 +86,7 @@ class RewardEnsemble(nn.Module):
     @property
     def fitted(self) -> bool:
         """Whether it has learned from any label yet; until then its reward is 0."""
-        return bool(self.fits)
+        return bool(self._fits)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Raw outputs `(members, n)`.
