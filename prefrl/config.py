@@ -121,12 +121,14 @@ class RewardConfig:
     """Networks in the ensemble (Christiano et al. 2017: 3)."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers, leaky ReLU(0.01)."""
+    linear_path: bool = True
+    """Whether each network has a linear path from input to reward beside its hidden layers."""
     learning_rate: float = 1e-3
     batch_size: int = 32
     """Labels in one gradient step of each member."""
     first_fit_steps: int = 200
     """Gradient steps of the first fit."""
-    refit_steps: int = 40
+    refit_steps: int = 20
     """Gradient steps of each later, warm-started fit."""
     error_rate: float = 0.1
     """Share of answers taken to be uniformly random (Christiano et al. 2017, section 2.2.3)."""

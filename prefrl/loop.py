@@ -73,7 +73,7 @@ class PreferenceLoop(BaseCallback):
         queue: int | None = None,
         fitter: RewardFitter | None = None,
         first_fit_steps: int = 200,
-        refit_steps: int = 40,
+        refit_steps: int = 20,
         learn_equal: bool = True,
         scale_memory: int = 4,
         continues: bool = False,

@@ -20,21 +20,27 @@ def reference_forward(ensemble: RewardEnsemble, member: int, x: np.ndarray) -> n
     """One member, written out: torch's own linear layers and leaky ReLU."""
     x = (torch.from_numpy(x) - ensemble.input_mean) / ensemble.input_sd
     x = x.clamp(-INPUT_BOUND, INPUT_BOUND)
+    along = 0 if ensemble.linear is None else (x @ ensemble.linear[member])[:, 0]
     for layer, (w, b) in enumerate(zip(ensemble.weights, ensemble.biases, strict=True)):
         x = torch.nn.functional.linear(x, w[member].T, b[member, 0])
         if layer < len(ensemble.weights) - 1:
             x = torch.nn.functional.leaky_relu(x, 0.01)
-    return x[:, 0].detach().numpy()
+    return (x[:, 0] + along).detach().numpy()
 
 
-def test_batched_members_are_separate_networks():
-    ensemble = RewardEnsemble(3, 2, members=4, hidden=(8, 6), seed=1)
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_batched_members_are_separate_networks(linear_path):
+    ensemble = RewardEnsemble(3, 2, members=4, hidden=(8, 6), linear_path=linear_path, seed=1)
+    if ensemble.linear is not None:
+        assert (ensemble.linear == 0).all(), "it begins with hidden layers alone"
+        ensemble.linear.data.copy_(torch.from_numpy(inputs(4, 5, 1, seed=7)))
     x = inputs(20, 5) * 4
     ensemble.normalise_inputs(inputs(100, 5, seed=2) * 2 + 1)
     raw = ensemble(torch.from_numpy(x)).detach().numpy()
     assert raw.shape == (4, 20)
     for member in range(4):
         np.testing.assert_allclose(raw[member], reference_forward(ensemble, member, x), atol=1e-5)
+    np.testing.assert_allclose(ensemble.member_rewards(x), raw, atol=1e-5)
     assert len({tuple(row) for row in raw.tolist()}) == 4, "members start alike"
 
 
@@ -215,6 +221,29 @@ def test_fit_learns_a_linear_reward():
     ensemble.normalise_outputs(inputs(1000, 4))
     x = inputs(500, 4, seed=8)
     assert np.corrcoef(ensemble.rewards(x), true_reward(x))[0, 1] > 0.95
+
+
+def test_a_linear_path_goes_on_where_no_label_was():
+    data, true_reward = labelled(50)
+    beyond = 2 * inputs(500, 4, seed=8)
+    with_path, without = [], []
+    for linear_path, found in ((True, with_path), (False, without)):
+        for seed in range(3):
+            ensemble = RewardEnsemble(3, 1, linear_path=linear_path, seed=seed)
+            RewardFitter(ensemble, rng=RNG(0)).fit(data, 400)
+            ensemble.normalise_outputs(inputs(1000, 4))
+            found.append(np.corrcoef(ensemble.rewards(beyond), true_reward(beyond))[0, 1])
+    assert min(with_path) > max(without)
+
+
+def test_the_linear_path_learns_faster_than_the_layers():
+    data, _ = labelled(50)
+    ensemble = RewardEnsemble(3, 1)
+    first = ensemble.weights[0].detach().clone()
+    RewardFitter(ensemble, learning_rate=1e-3, rng=RNG(0)).fit(data, 1)
+    # Adam's first step is as long as its step size.
+    assert ensemble.linear.abs().max().item() == pytest.approx(1e-2, rel=1e-3)
+    assert (ensemble.weights[0] - first).abs().max().item() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_equal_answers_pull_rewards_together():

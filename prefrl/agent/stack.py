@@ -165,7 +165,11 @@ class Stack:
 def make_ensemble(config: Config, dims: tuple[int, int], seed: int = 0) -> RewardEnsemble:
     """An untrained ensemble as configured, for inputs of widths `dims`."""
     return RewardEnsemble(
-        *dims, members=config.reward.members, hidden=config.reward.hidden, seed=seed
+        *dims,
+        members=config.reward.members,
+        hidden=config.reward.hidden,
+        linear_path=config.reward.linear_path,
+        seed=seed,
     )
 
 

@@ -6,6 +6,10 @@ All members are evaluated in one call::
     ensemble(inputs)                          # (3, n) raw outputs, what the fit works on
     ensemble.reward(observations, actions)    # (n,) the learned reward
 
+A member is hidden layers and, beside them, a linear path from its input to its output. What labels
+say about a robot's speed is close to linear in what it observes; hidden layers alone also pay a
+little for postures, which few labels contradict and which an agent may settle on.
+
 The learned reward is the mean over members, each brought to mean 0 and standard deviation 1 on a
 reference batch first (Christiano et al. 2017, section 2.2.3), because comparisons say nothing
 about a reward's scale and offset, and members drift apart in both. The loop's reference batch is
@@ -35,6 +39,7 @@ class RewardEnsemble(nn.Module):
         act_dim: Width of an encoded action.
         members: Networks.
         hidden: Widths of the hidden layers.
+        linear_path: Whether there is a linear path beside them, which begins at 0.
         seed: Decides the first weights.
     """
 
@@ -51,6 +56,7 @@ class RewardEnsemble(nn.Module):
         *,
         members: int = 3,
         hidden: tuple[int, ...] = (64, 64),
+        linear_path: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -67,6 +73,7 @@ class RewardEnsemble(nn.Module):
             ):
                 drawn = torch.rand(shape, generator=generator) * 2 * bound - bound
                 parameters.append(nn.Parameter(drawn))
+        self.linear = nn.Parameter(torch.zeros(members, widths[0], 1)) if linear_path else None
         self.register_buffer("input_mean", torch.zeros(widths[0]))
         self.register_buffer("input_sd", torch.ones(widths[0]))
         self.register_buffer("output_mean", torch.zeros(members, 1))
@@ -77,6 +84,7 @@ class RewardEnsemble(nn.Module):
         self._fits = self.fits.numpy()
         self._views = (
             [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers],
+            None if self.linear is None else self.linear.detach().numpy(),
             self.input_mean.numpy(),
             self.input_sd.numpy(),
             self.output_mean.numpy(),
@@ -105,11 +113,13 @@ class RewardEnsemble(nn.Module):
 
     def _member(self, member: int, x: torch.Tensor) -> torch.Tensor:
         """Raw outputs `(n,)` of one member for scaled inputs `(n, obs_dim + act_dim)`."""
-        last = len(self.weights) - 1
+        first, last = x, len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.addmm(bias[member], x, weight[member])
             if layer < last:
                 x = nn.functional.leaky_relu(x, SLOPE)
+        if self.linear is not None:
+            x = torch.addmm(x, first, self.linear[member])
         return x.squeeze(-1)
 
     def clip_sums(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -140,14 +150,17 @@ class RewardEnsemble(nn.Module):
         Args:
             inputs: `(n, obs_dim + act_dim)` float32.
         """
-        layers, input_mean, input_sd, output_mean, output_sd = self._views
+        layers, linear, input_mean, input_sd, output_mean, output_sd = self._views
         x = (inputs - input_mean) / input_sd
-        x = np.minimum(np.maximum(x, -INPUT_BOUND), INPUT_BOUND)
+        x = first = np.minimum(np.maximum(x, -INPUT_BOUND), INPUT_BOUND)
         for weight, bias in layers[:-1]:
             x = x @ weight + bias
             x = np.maximum(x, SLOPE * x)
         weight, bias = layers[-1]
-        return ((x @ weight + bias)[..., 0] - output_mean) / output_sd
+        x = x @ weight + bias
+        if linear is not None:
+            x += first @ linear
+        return (x[..., 0] - output_mean) / output_sd
 
     def rewards(self, inputs: np.ndarray) -> np.ndarray:
         """The learned reward `(n,)`, dimensionless; 0 before the first fit.

@@ -21,6 +21,9 @@ L2_FACTOR = 1.5
 L2_START = 1e-3
 L2_RANGE = (1e-6, 1e-2)
 OVERFIT, UNDERFIT = 1.5, 1.1
+LINEAR_PACE = 10
+"""Step size of the linear path ÷ that of the hidden layers: it, and not they, is to learn what is
+linear."""
 ROUND = 40
 """Gradient steps between two looks at the validation loss."""
 EVALUATED = 128
@@ -64,7 +67,7 @@ class RewardFitter:
 
     Args:
         ensemble: What is fitted, in place.
-        learning_rate: Adam's.
+        learning_rate: Adam's, of the hidden layers.
         batch_size: Labels per gradient step and member.
         error_rate: See `negative_log_likelihood`.
         rng: Draws the minibatches.
@@ -83,7 +86,10 @@ class RewardFitter:
         self._batch_size = batch_size
         self._error_rate = error_rate
         self._rng = rng or np.random.default_rng(0)
-        self._optimiser = torch.optim.Adam(ensemble.parameters(), lr=learning_rate, fused=True)
+        groups = [{"params": [*ensemble.weights, *ensemble.biases]}]
+        if ensemble.linear is not None:
+            groups.append({"params": [ensemble.linear], "lr": LINEAR_PACE * learning_rate})
+        self._optimiser = torch.optim.Adam(groups, lr=learning_rate, fused=True)
         self._l2 = np.full(ensemble.members, L2_START)
 
     def fit(self, data: LabelledClips, steps: int) -> FitReport:
