@@ -9,6 +9,7 @@ would depend on the sizes of the two sets.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class RewardFitter:
         self._batch_size = batch_size
         self._error_rate = error_rate
         self._rng = rng or np.random.default_rng(0)
-        groups = [{"params": [*ensemble.weights, *ensemble.biases]}]
+        groups: list[dict[str, Any]] = [{"params": [*ensemble.weights, *ensemble.biases]}]
         if ensemble.linear is not None:
             groups.append({"params": [ensemble.linear], "lr": LINEAR_PACE * learning_rate})
         self._optimiser = torch.optim.Adam(groups, lr=learning_rate, fused=True)
