@@ -121,8 +121,9 @@ class RewardConfig:
     """Networks in the ensemble (Christiano et al. 2017: 3)."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers, leaky ReLU(0.01)."""
-    linear_path: bool = True
-    """Whether each network has a linear path from input to reward beside its hidden layers."""
+    linear_path: bool = False
+    """Whether each network has a linear path from input to reward beside its hidden layers: good
+    where what is wanted is close to linear in observations, as speed is."""
     learning_rate: float = 1e-3
     batch_size: int = 32
     """Labels in one gradient step of each member."""

@@ -160,8 +160,6 @@ def read_config(path: Path) -> Config:
     tree = yaml.safe_load(path.read_text())
     if not isinstance(tree, dict):
         raise ValueError("it holds no sections")
-    # Runs from before networks had a linear path have none.
-    tree.setdefault("reward", {}).setdefault("linear_path", False)
     return config_from_tree(tree)
 
 

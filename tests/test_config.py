@@ -29,13 +29,6 @@ def test_round_trip_through_yaml(tmp_path):
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == config_to_tree(config)
 
 
-def test_a_run_from_before_the_linear_path_has_none(tmp_path):
-    tree = config_to_tree(load_config(ENV, {}))
-    assert tree["reward"].pop("linear_path") is True
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
-    assert read_config(tmp_path / "config.yaml").reward.linear_path is False
-
-
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -238,7 +238,8 @@ def test_a_linear_path_goes_on_where_no_label_was():
 
 def test_the_linear_path_learns_faster_than_the_layers():
     data, _ = labelled(50)
-    ensemble = RewardEnsemble(3, 1)
+    ensemble = RewardEnsemble(3, 1, linear_path=True)
+    assert ensemble.linear is not None
     first = ensemble.weights[0].detach().clone()
     RewardFitter(ensemble, learning_rate=1e-3, rng=RNG(0)).fit(data, 1)
     # Adam's first step is as long as its step size.
@@ -314,12 +315,12 @@ def test_fit_is_a_function_of_its_seed_and_resumes():
     data, _ = labelled(80)
 
     def fitted(split: bool):
-        ensemble, rng = RewardEnsemble(3, 1), RNG(0)
+        ensemble, rng = RewardEnsemble(3, 1, linear_path=True), RNG(0)
         fitter = RewardFitter(ensemble, rng=rng)
         fitter.fit(data, 40)
         if split:
             state = fitter.state_dict()
-            other = RewardEnsemble(3, 1, seed=9)
+            other = RewardEnsemble(3, 1, linear_path=True, seed=9)
             other.load_state_dict(ensemble.state_dict())
             ensemble, fitter = other, RewardFitter(other, rng=rng)
             fitter.load_state_dict(state)

@@ -6,9 +6,9 @@ All members are evaluated in one call::
     ensemble(inputs)                          # (3, n) raw outputs, what the fit works on
     ensemble.reward(observations, actions)    # (n,) the learned reward
 
-A member is hidden layers and, beside them, a linear path from its input to its output. What labels
-say about a robot's speed is close to linear in what it observes; hidden layers alone also pay a
-little for postures, which few labels contradict and which an agent may settle on.
+A member is hidden layers and, if so wanted, a linear path beside them from its input to its output.
+Speed is linear in what a robot observes, and of few labels hidden layers alone also learn to pay a
+little for postures, which an agent may settle on. A somersault is not linear in anything.
 
 The learned reward is the mean over members, each brought to mean 0 and standard deviation 1 on a
 reference batch first (Christiano et al. 2017, section 2.2.3), because comparisons say nothing
@@ -56,7 +56,7 @@ class RewardEnsemble(nn.Module):
         *,
         members: int = 3,
         hidden: tuple[int, ...] = (64, 64),
-        linear_path: bool = True,
+        linear_path: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
