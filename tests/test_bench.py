@@ -222,10 +222,17 @@ def test_numbers_that_cannot_be(tiny, tmp_path, option, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_results_folder_is_named(tiny, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("results.csv", "task,condition\nA,b\n", "is damaged"),
+        ("curves.csv", "\nA,b,0,25000,30.5\n", "curves.csv has rows"),
+    ],
+)
+def test_a_damaged_results_folder_is_named(tiny, tmp_path, name, text, message):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "results.csv").write_text("task,condition\nA,b\n")
-    with pytest.raises(UserError, match="is damaged"):
+    (tmp_path / "out" / name).write_text(text)
+    with pytest.raises(UserError, match=message):
         bench(str(tiny), out=tmp_path / "out")
 
 
