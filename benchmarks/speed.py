@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from prefrl.agent.ppo import PatientPPO
 from prefrl.clips.clip import Clip, ClipBuffer
+from prefrl.config import RewardConfig
 from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_last
 from prefrl.queries.rules import RULES
@@ -94,18 +95,18 @@ def fitting(folder: Path) -> Iterator[Line]:
     store = LabelStore(folder / "labels.db")
     data = LabelledClips(store, members=3, seed=0)
     ensemble = RewardEnsemble(OBS_DIM, ACT_DIM, members=3)
-    fitter = RewardFitter(ensemble)
+    fitter, steps = RewardFitter(ensemble), RewardConfig().refit_steps
     labels = 0
     for target in (100, 500, 1_000, 5_000, 20_000):
         new = max(1, target // 50)
         labels = label(store, rng, labels, target - new)
         data.update(labels)
-        fitter.fit(data, 40)
+        fitter.fit(data, steps)
         labels = label(store, rng, labels, target)
         began = time.perf_counter()
         data.update(labels)
         taken = time.perf_counter() - began
-        fitted = best(lambda: fitter.fit(data, 40), 3)
+        fitted = best(lambda: fitter.fit(data, steps), 3)
         yield (
             f"refit of {target:,} labels, {new:,} of them new",
             f"{taken + fitted:.2f} s ({taken:.2f} s to read the new ones)",
@@ -143,7 +144,7 @@ def compare(what: str, batch_size: int, work: Callable[[PPO], object], *, calls:
             n_steps=ROLLOUT // 8,
             batch_size=batch_size,
             n_epochs=10,
-            policy_kwargs={"optimizer_kwargs": {"fused": True}},
+            policy_kwargs={"activation_fn": torch.nn.ReLU, "optimizer_kwargs": {"fused": True}},
             device="cpu",
         )
         model.learn(ROLLOUT)
