@@ -34,7 +34,7 @@ class JointAdam:
         self._places = [(parameter, _place(parameter, parameters)) for parameter in group["params"]]
 
     def begin(self) -> None:
-        """Take settings and state over from their owner; before the first step of an update."""
+        """Take step size and state over from their owner; before the first step of an update."""
         self._adam.param_groups[0]["lr"] = self._owner.param_groups[0]["lr"]
         state = {name: torch.zeros_like(self._joint) for name in MOMENTS}
         step = torch.zeros(())

@@ -253,8 +253,7 @@ def _read(path: Path, kind: type) -> list[Any]:
         return float("nan") if types[key] is float and not text else types[key](text)
 
     with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
+        rows = list(csv.DictReader(file))
     if any(None in row for row in rows):
         raise ValueError(f"{path.name} has rows that are longer than its header")
     return [kind(**{k: value(k, v) for k, v in row.items()}) for row in rows]

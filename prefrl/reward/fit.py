@@ -3,9 +3,9 @@
 The model is Bradley-Terry on the clips' summed rewards with a share of random answers,
 `P(left) = (1 - e) * sigmoid(sum left - sum right) + e / 2` (Christiano et al. 2017, eq. 1 and
 section 2.2.3). Each member trains on its own bootstrap sample and carries its own L2 coefficient,
-which rises while the member's validation loss is above 1.5 times its training loss and falls
-while it is below 1.1 times (ibid.). Both losses are means over labels: a comparison of sums
-would depend on the sizes of the two sets.
+of the layers' weights, which rises while the member's validation loss is above 1.5 times its
+training loss and falls while it is below 1.1 times (ibid.). Both losses are means over labels: a
+comparison of sums would depend on the sizes of the two sets.
 """
 
 from dataclasses import dataclass
