@@ -20,7 +20,7 @@ about: A test.
 seeds: 1
 tasks:
   prefrl/PointMass-v0:
-    run: {steps: 192_000, checkpoint_every: 960, evaluation_episodes: 2}
+    run: {steps: 48_000, checkpoint_every: 960, evaluation_episodes: 2}
     labels: {budget: 8}
 conditions:
   random: {query: {rule: random}}

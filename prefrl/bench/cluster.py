@@ -134,4 +134,6 @@ def _train(cell: Cell, path: Path, working_directory: Path) -> None:
     """Train one cell to its end, on whichever machine this is."""
     os.chdir(working_directory)  # where the user's own modules are
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it; children inherit
+    # A worker that a script started in its background ignores it, and so would not be cancelled.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     train_cell(cell, path, threading.Event())
