@@ -259,7 +259,7 @@ def check_config(config: Config) -> None:
 def check_room(config: Config, copies: int) -> None:
     """Refuse more labels than the clips of `copies` environments have room for.
 
-    Every query takes two clips of its own, and the last ones must be recorded in time.
+    Every query takes two clips of its own, recorded in time and kept until a rollout's end.
 
     Raises:
         UserError: Says how many fit.
@@ -267,11 +267,11 @@ def check_room(config: Config, copies: int) -> None:
     per_rollout = copies * (config.agent.n_steps // config.clips.length)
     steps = int(config.run.steps * config.labels.until)
     rollouts = steps // config.rollout_steps
-    fit = rollouts * per_rollout // 2
+    fit = min(rollouts * per_rollout // 2, rollouts * (config.clips.capacity // 2))
     if config.labels.budget > fit:
         raise UserError(
             f"{config.labels.budget} labels need {2 * config.labels.budget} clips of "
             f"{config.clips.length} steps, but the {steps} steps by which all are asked "
-            f"(labels.until) give room for {fit} labels: ask for fewer labels or train for more "
-            f"steps"
+            f"(labels.until) give room for {fit} labels: ask for fewer labels, train for more "
+            f"steps" + (" or raise clips.capacity" if config.clips.capacity < per_rollout else "")
         )

@@ -60,6 +60,11 @@ def test_round_trip_through_yaml(tmp_path):
         ({"clips": {"capacity": 0}}, "clips.capacity must be at least 2, got 0"),
         ({"clips": {"length": 200}}, "shorter than one clip of 200 steps"),
         (
+            {"clips": {"capacity": 5}, "labels": {"budget": 200}},
+            "give room for 56 labels: ask for fewer labels, train for more steps or raise "
+            "clips.capacity",
+        ),
+        (
             {"labels": {"budget": 5000}},
             "27000 steps by which all are asked (labels.until) give room for 896",
         ),
