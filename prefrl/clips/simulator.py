@@ -39,7 +39,8 @@ class StateReader:
         if self._mujoco:
             import mujoco
 
-            self._spec = mujoco.mjtState.mjSTATE_FULLPHYSICS
+            # As an integer: to turn the enum into one takes a quarter of a call.
+            self._spec = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
             self._get_state = mujoco.mj_getState
             self.size = mujoco.mj_stateSize(base.model, self._spec)
         else:
