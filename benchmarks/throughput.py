@@ -57,9 +57,8 @@ def loop(folder: Path) -> Iterator[Line]:
             f"{pace:,.0f} ÷ {ceiling:,.0f} = {pace / ceiling:.3f}",
             "at least 0.97",
         )
-        spent = learned["seconds"]
-        stages = ", ".join(f"{k} {v:.0f}/{true['seconds'][k]:.0f}" for k, v in spent.items())
-        yield f"seconds of {env_id} on labels/on the true reward", stages, ""
+        spent = stages(learned["seconds"], true["seconds"])
+        yield f"seconds of {env_id} on labels/on the true reward", spent, ""
 
 
 def ppo(folder: Path) -> Iterator[Line]:
@@ -92,8 +91,10 @@ def backend(folder: Path) -> Iterator[Line]:
     """The preset's PPO with Gymnasium's environments and with EnvPool's, in turns, alone."""
     cores = len(os.sched_getaffinity(0))
     for env_id in ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5"):
-        plain = short_pace(folder, env_id, "gymnasium")
-        one, every = (short_pace(folder, env_id, "envpool", threads) for threads in (1, cores))
+        plain, one, every = (
+            short_run(folder, env_id, *how)["steps_per_second"]
+            for how in (("gymnasium",), ("envpool", 1), ("envpool", cores))
+        )
         yield (
             f"steps/s of {env_id} with EnvPool ÷ with Gymnasium, {SHORT:,} steps",
             f"1 thread: {one:,.0f} ÷ {plain:,.0f} = {one / plain:.2f}, "
@@ -107,21 +108,28 @@ def physics(folder: Path) -> Iterator[Line]:
     cores = len(os.sched_getaffinity(0))
     for env_id in ("HalfCheetah-v5", "Hopper-v5", "Ant-v5"):
         bare = bare_physics(env_id, cores)
-        pace = short_pace(folder, env_id, "envpool", cores)
+        result = short_run(folder, env_id, "envpool", cores)
+        pace = result["steps_per_second"]
         yield (
             f"steps/s of {env_id}'s training on EnvPool ÷ of bare physics, {cores} cores",
             f"{pace:,.0f} ÷ {bare:,.0f} = {pace / bare:.2f}",
             "0.4" if env_id == "Hopper-v5" else "",
         )
+        yield f"seconds of that training, {SHORT:,} steps", stages(result["seconds"]), ""
 
 
-def short_pace(folder: Path, env_id: str, backend: str, threads: int = 0) -> float:
-    """Environment steps per second of a short run on labels, alone."""
+def short_run(folder: Path, env_id: str, backend: str, threads: int = 0) -> dict:
+    """The result of a short run on labels, alone."""
     config = load_config(env_id, {"env": {"backend": backend, "threads": threads}})
     preset = folder / f"{env_id}-{backend}-{threads}.yaml"
     preset.write_text(yaml.safe_dump(config_to_tree(config)))
     options = {"labels": 100, "steps": SHORT, "quiet": True, "preset": str(preset)}
-    return train(env_id, out=preset.with_suffix(""), **options)["steps_per_second"]
+    return train(env_id, out=preset.with_suffix(""), **options)
+
+
+def stages(*spent: dict[str, float]) -> str:
+    """The seconds of each stage of runs, side by side."""
+    return ", ".join(f"{name} " + "/".join(f"{s[name]:.1f}" for s in spent) for name in spent[0])
 
 
 def bare_physics(env_id: str, threads: int, steps: int = 500, copies: int = 16) -> float:
