@@ -32,7 +32,7 @@ def refused(capsys, *arguments: str) -> str:
         (["train", "Ant-v9"], "unknown environment 'Ant-v9': did you mean 'Ant-v5'"),
         (["train", "Ant-v5", "--labels", "0"], "labels must be at least 1"),
         (["train", "Ant-v5", "--steps", "-3"], "steps must be at least 1"),
-        (["train", "Ant-v5", "--steps", "5000"], "ask for fewer labels or train for more steps"),
+        (["train", "Ant-v5", "--steps", "5000"], "ask for fewer labels, train for more steps"),
         (["train", "Ant-v5", "--query", "disagree"], "did you mean 'disagreement'"),
         (["train", "Ant-v5", "--teacher", "orakel"], "did you mean 'oracle'"),
         (["train", "Ant-v5", "--oracle", "no.py:f"], "oracle file 'no.py' does not exist"),
