@@ -6,6 +6,7 @@ from pathlib import Path
 from prefrl.environment import choose_renderer
 from prefrl.errors import UserError
 from prefrl.filming import before_after
+from prefrl.lock import is_held
 from prefrl.reporting import report
 from prefrl.run import Run
 from prefrl.trainer import train
@@ -22,13 +23,30 @@ def demo(out: str | Path | None = None, *, quiet: bool = False) -> list[Path]:
 
     Returns:
         Paths of report and video; without a renderer, of the report alone.
+
+    Raises:
+        UserError: `out` exists, or `runs/demo` holds something other than an earlier demo.
     """
     choose_renderer()
     folder = Path(out) if out is not None else Path("runs/demo")
-    if out is None:
-        shutil.rmtree(folder, ignore_errors=True)
+    if out is None and folder.exists():
+        _clear(folder)
     run = train(ENV, labels=LABELS, out=folder, quiet=quiet)
     return show(run)
+
+
+def _clear(folder: Path) -> None:
+    """Delete an earlier demo; what else lies there is not ours to delete."""
+    try:
+        run = Run(folder)
+        config = run.config
+        earlier = config.env.id == ENV and config.labels.labeller == "oracle"
+        earlier = earlier and not is_held(run.training_lock)
+    except UserError:
+        earlier = False
+    if not earlier:
+        raise UserError(f"'{folder}' exists already and is no finished demo: give another --out")
+    shutil.rmtree(folder)
 
 
 def show(run: Run) -> list[Path]:

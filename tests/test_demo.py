@@ -1,0 +1,49 @@
+"""The demo: what it may delete, and what it leaves. (`make demo` runs the whole.)"""
+
+import pytest
+
+import prefrl.demo
+from prefrl.configfile import load_config
+from prefrl.demo import ENV, demo
+from prefrl.errors import UserError
+from prefrl.lock import hold
+from prefrl.run import Run
+
+
+class Trained(Exception):
+    """The demo got as far as training."""
+
+
+@pytest.fixture(autouse=True)
+def _untrained(monkeypatch):
+    def train(*_, **__):
+        raise Trained
+
+    monkeypatch.setattr(prefrl.demo, "train", train)
+
+
+def make_run(path, env_id=ENV, **labels):
+    return Run.create(path, load_config(env_id, {"labels": labels}))
+
+
+def test_an_earlier_demo_is_replaced(tmp_path):
+    run = make_run(tmp_path / "runs" / "demo")
+    with hold(run.training_lock), pytest.raises(UserError, match="is no finished demo"):
+        demo()
+    assert run.path.exists()
+    with pytest.raises(Trained):
+        demo()
+    assert not run.path.exists()
+
+
+def test_a_run_of_ones_own_is_not_deleted(tmp_path):
+    folder = tmp_path / "runs" / "demo"
+    for name, make in (
+        ("notes", lambda: folder.mkdir(parents=True)),
+        ("answered", lambda: make_run(folder, labeller="human")),
+        ("other", lambda: make_run(folder, "prefrl/PointMass-v0")),
+    ):
+        make()
+        with pytest.raises(UserError, match="'runs/demo' exists already"):
+            demo()
+        folder.rename(tmp_path / name)
