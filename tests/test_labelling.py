@@ -18,6 +18,7 @@ from compare import SMALL, assert_same_run
 import prefrl
 from envs.point_mass import PointMassEnv
 from prefrl.cli import main
+from prefrl.errors import UserError
 from prefrl.labellers.person import QUEUE
 from prefrl.labelling import export, label
 from prefrl.labels.desk import Desk
@@ -144,23 +145,52 @@ def test_a_run_has_one_trainer(asked_run, capsys):
     assert not is_held(run.training_lock)
 
 
-def test_answers_on_a_read_only_disk_can_be_exported(asked_run, monkeypatch, capsys):
+@pytest.fixture
+def answered_run(asked_run):
     run = asked_run(3)
     store = run.labels
     for query in store.pending():
         store.answer(query.id, "left", labeller="ada", seconds=1)
     store.close()
+    return run
+
+
+def refuse_sqlite(monkeypatch, words, unless="immutable"):
+    """Have SQLite say of each database that it cannot be opened, unless its address has a word."""
     connect = sqlite3.connect
 
-    def refuse(place, **options):  # what SQLite says of a WAL database where it cannot write
-        if "immutable" not in place:
-            raise sqlite3.OperationalError("unable to open database file")
+    def refuse(place, **options):
+        if unless not in place:
+            raise sqlite3.OperationalError(words)
         return connect(place, **options)
 
     monkeypatch.setattr(sqlite3, "connect", refuse)
-    assert len(export(run, "labels.csv").read_text().splitlines()) == 4
-    assert main(["label", str(run.path)]) == 2
+
+
+@pytest.mark.parametrize(
+    "words", ["unable to open database file", "attempt to write a readonly database"]
+)  # what SQLite says of a WAL database: on a read-only disk, and in another user's folder
+def test_answers_on_a_read_only_disk_can_be_exported(answered_run, words, monkeypatch, capsys):
+    refuse_sqlite(monkeypatch, words)
+    assert len(export(answered_run, "labels.csv").read_text().splitlines()) == 4
+    assert main(["label", str(answered_run.path)]) == 2
     assert "no answer could be saved" in capsys.readouterr().err
+
+
+def test_answers_in_a_log_that_cannot_be_read_are_not_passed_over(answered_run, monkeypatch):
+    refuse_sqlite(monkeypatch, "unable to open database file")
+    log = answered_run.path / "labels.db-wal"
+    log.write_bytes(b"")
+    export(answered_run, "labels.csv")
+    log.write_bytes(b"more answers")
+    with pytest.raises(UserError, match=r"'labels\.db-wal' holds its latest answers"):
+        export(answered_run, "more.csv")
+
+
+def test_a_store_that_cannot_be_read_is_named(answered_run, monkeypatch):
+    refuse_sqlite(monkeypatch, "unable to open database file", unless="nowhere")
+    with pytest.raises(UserError, match=r"cannot read '.*labels\.db': unable to open"):
+        export(answered_run, "labels.csv")
 
 
 def test_windows_share_their_lock(asked_run):

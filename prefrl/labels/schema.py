@@ -94,9 +94,9 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
     try:
         db, version = _open(path, "rw" if read_only else "rwc", patience)
     except sqlite3.DatabaseError as error:
-        if not (read_only and path.is_file() and "unable to open" in str(error)):
+        if not (read_only and path.is_file() and _cannot_write(error)):
             raise _not_a_store(path, error) from None
-        db, version = _open(path, "ro&immutable=1", patience)  # nobody can write to that disk
+        db, version = _open_untouched(path, patience)
     try:
         if version <= VERSION and not read_only:
             db.execute("PRAGMA journal_mode = WAL")
@@ -123,6 +123,33 @@ def _open(path: Path, mode: str, patience: float) -> tuple[sqlite3.Connection, i
     place = f"{path.absolute().as_uri()}?mode={mode}"
     db = sqlite3.connect(place, isolation_level=None, timeout=patience, uri=True)
     return db, db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def _cannot_write(error: sqlite3.DatabaseError) -> bool:
+    """Whether SQLite lacks the right to make its working files beside the store."""
+    return any(words in str(error) for words in ("unable to open", "readonly"))
+
+
+def _open_untouched(path: Path, patience: float) -> tuple[sqlite3.Connection, int]:
+    """As `_open`, of a file in a folder that this user cannot write to: nothing is made there.
+
+    Raises:
+        UserError: It cannot be read, or not so: a trainer's latest answers are in another file.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        if log.exists() and log.stat().st_size:
+            raise UserError(
+                f"'{path}' is in use, or was left in the middle, and this user may not write there "
+                f"('{log.name}' holds its latest answers): copy both files to a folder of your own"
+            )
+        with path.open("rb"):  # SQLite would not say why
+            pass
+        return _open(path, "ro&immutable=1", patience)
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror}") from None
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"cannot read '{path}': {error}") from None
 
 
 def _not_a_store(path: Path, error: sqlite3.DatabaseError) -> Exception:
