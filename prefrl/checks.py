@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from prefrl.agent.envs import PROBE_STEPS, probe
+from prefrl.agent.envs import PROBE_STEPS, probe, restarts_early
 from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import check_agent
 from prefrl.clips.clip import Clip, numbers
+from prefrl.clips.recorder import count_clips
 from prefrl.clips.render import Renderer
 from prefrl.clock import Stopwatch
-from prefrl.config import Config, check_room
+from prefrl.config import Config
 from prefrl.environment import FRAME_SIZE, find_spec, make_drawable
 from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
@@ -30,7 +31,7 @@ def check_inputs(config: Config) -> Clip:
     find_rule(config.query.rule, config.reward.members)
     teacher(config.labels.teacher)
     check_agent(config.agent, config.env.copies)
-    _check_lengths(config)
+    _check_lengths(config, _time_limit(config))
     watched = config.labels.labeller == "human" and not config.run.true_reward
     if watched:
         check_display()
@@ -46,11 +47,16 @@ def check_inputs(config: Config) -> Clip:
     return sample
 
 
-def _check_lengths(config: Config) -> None:
-    """Whether clips fit into episodes, and restarts come before an episode's end."""
+def _time_limit(config: Config) -> int | None:
+    """Steps after which an episode ends in any case."""
     limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
     if limit is not None and (not isinstance(limit, int | np.integer) or limit < 1):
         raise UserError(f"max_episode_steps must be a whole number of steps, got {limit!r}")
+    return None if limit is None else int(limit)
+
+
+def _check_lengths(config: Config, limit: int | None) -> None:
+    """Whether clips fit into episodes, and restarts come before an episode's end."""
     restart = config.env.restart_every
     clip = 1 if config.run.true_reward else config.clips.length
     if limit is not None and limit < clip:
@@ -69,9 +75,14 @@ def check_start(config: Config) -> None:
     """Try what a run depends on that starts anew.
 
     Raises:
-        UserError: What `check_inputs` raises, or the labels to start from are of another kind.
+        UserError: What `check_inputs` raises, or it has no room for its labels, or those to start
+            from are of another kind.
     """
     sample = check_inputs(config)
+    if config.labels.labeller != "none" and not config.run.true_reward:
+        drawn = config.labels.labeller == "oracle" or config.env.backend == "envpool"
+        # Where a clip cannot be drawn from its states, only the first copy is filmed.
+        _check_room(config, config.env.copies if drawn or sample.states.shape[1] else 1)
     if config.labels.source:
         check_source(config, sample.inputs.shape)
 
@@ -101,9 +112,40 @@ def _check_pool(config: Config, watched: bool) -> set[str]:
     return set(numbers(infos[0]))
 
 
+def _check_room(config: Config, copies: int) -> None:
+    """Refuse more labels than the clips of the first `copies` environments have room for.
+
+    Every query takes two clips of its own, recorded in time and kept until a rollout's end. Where
+    episodes end before their time limit, there may be fewer.
+
+    Raises:
+        UserError: Says how many fit.
+    """
+    length, capacity = config.clips.length, config.clips.capacity
+    steps = int(config.run.steps * config.labels.until)
+    rollouts = steps // config.rollout_steps
+    limit = _time_limit(config)
+    clips = sum(
+        count_clips(
+            rollouts,
+            config.agent.n_steps,
+            length=length,
+            episode=config.env.restart_every if early else limit,
+        )
+        for early in restarts_early(config.env)[:copies]
+    )
+    fit = min(clips, rollouts * (capacity // 2 * 2)) // 2
+    if config.labels.budget > fit:
+        hint = " or raise clips.capacity" if clips // 2 > fit else ""
+        raise UserError(
+            f"{config.labels.budget} labels need {2 * config.labels.budget} clips of {length} "
+            f"steps, but the {steps} steps by which all are asked (labels.until) give room for "
+            f"{fit} labels: ask for fewer labels, train for more steps{hint}"
+        )
+
+
 def _check_frames(config: Config) -> None:
     """Whether an environment whose state cannot be read draws itself, often enough."""
-    check_room(config, copies=1)  # one of them is filmed
     env = make_drawable(config.env, *FRAME_SIZE)
     try:
         env.reset(seed=0)

@@ -247,31 +247,5 @@ def check_config(config: Config) -> None:
             f"agent.n_steps is {config.agent.n_steps}, shorter than one clip of "
             f"{config.clips.length} steps: clips are cut from single rollouts"
         )
-    if config.labels.labeller == "none":
-        if not config.labels.source:
-            raise UserError(
-                "without a labeller there is nothing to learn from: add --labels-from DB"
-            )
-        return
-    check_room(config, config.env.copies)
-
-
-def check_room(config: Config, copies: int) -> None:
-    """Refuse more labels than the clips of `copies` environments have room for.
-
-    Every query takes two clips of its own, recorded in time and kept until a rollout's end.
-
-    Raises:
-        UserError: Says how many fit.
-    """
-    per_rollout = copies * (config.agent.n_steps // config.clips.length)
-    steps = int(config.run.steps * config.labels.until)
-    rollouts = steps // config.rollout_steps
-    fit = min(rollouts * per_rollout // 2, rollouts * (config.clips.capacity // 2))
-    if config.labels.budget > fit:
-        raise UserError(
-            f"{config.labels.budget} labels need {2 * config.labels.budget} clips of "
-            f"{config.clips.length} steps, but the {steps} steps by which all are asked "
-            f"(labels.until) give room for {fit} labels: ask for fewer labels, train for more "
-            f"steps" + (" or raise clips.capacity" if config.clips.capacity < per_rollout else "")
-        )
+    if config.labels.labeller == "none" and not config.labels.source:
+        raise UserError("without a labeller there is nothing to learn from: add --labels-from DB")

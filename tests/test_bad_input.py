@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from prefrl.checks import check_start
 from prefrl.cli import main
+from prefrl.configfile import load_config
+from prefrl.errors import UserError
 from prefrl.labels.store import LabelStore
 
 
@@ -71,6 +74,23 @@ def test_a_command_that_cannot_be_read_is_answered_in_one_sentence(capsys, argum
     assert error.startswith("prefrl: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fit"),
+    [  # in each of 28 rollouts, 8 copies give 64 clips
+        ({}, 896),
+        ({"clips": {"capacity": 5}}, 56),
+        ({"clips": {"length": 40, "capacity": 1000}}, 224),  # one in each episode of 60 steps
+        ({"clips": {"length": 25, "capacity": 1000}, "env": {"restart_every": 45}}, 374),
+    ],
+)
+def test_more_labels_than_the_clips_have_room_for(overrides, fit):
+    clips = overrides.get("clips", {})
+    overrides = overrides | {"clips": {"capacity": 150} | clips, "query": {"batch": 1}}
+    check_start(load_config("prefrl/PointMass-v0", overrides | {"labels": {"budget": fit}}))
+    with pytest.raises(UserError, match=f"give room for {fit} labels: ask for fewer"):
+        check_start(load_config("prefrl/PointMass-v0", overrides | {"labels": {"budget": fit + 1}}))
 
 
 def test_unknown_renderer(capsys, monkeypatch):

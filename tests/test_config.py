@@ -59,15 +59,6 @@ def test_round_trip_through_yaml(tmp_path):
         ({"reward": {"first_fit_steps": 0}}, "reward.first_fit_steps must be at least 1, got 0"),
         ({"clips": {"capacity": 0}}, "clips.capacity must be at least 2, got 0"),
         ({"clips": {"length": 200}}, "shorter than one clip of 200 steps"),
-        (
-            {"clips": {"capacity": 5}, "labels": {"budget": 200}},
-            "give room for 56 labels: ask for fewer labels, train for more steps or raise "
-            "clips.capacity",
-        ),
-        (
-            {"labels": {"budget": 5000}},
-            "27000 steps by which all are asked (labels.until) give room for 896",
-        ),
     ],
 )
 def test_bad_values_are_named(overrides, message):
@@ -94,6 +85,10 @@ def test_presets_by_name_and_path(tmp_path):
     (tmp_path / "broken.yaml").write_text("agent: {gamma: [")
     with pytest.raises(UserError, match="not valid YAML"):
         load_config("Ant-v5", {}, "broken.yaml")
+    merged = "env: &short {copies: 3}\nagent:\n  <<: *short\n"
+    (tmp_path / "merged.yaml").write_text(merged)
+    with pytest.raises(UserError, match=r"unknown key 'agent\.copies'"):
+        load_config("Ant-v5", {}, "merged.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="must hold sections"):
         load_config("Ant-v5", {}, "list.yaml")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from prefrl.clips.recorder import ClipRecorder, clip_starts, encode_actions
+from prefrl.clips.recorder import ClipRecorder, clip_starts, count_clips, encode_actions
 
 
 class Counter(gym.Env):
@@ -53,6 +53,7 @@ def test_clips_are_consecutive_steps_of_one_episode(end):
         np.testing.assert_array_equal(clip.infos["steps"], steps + 1)
         assert clip.infos.keys() == {"steps"}
         assert (clip.actions.sum(axis=1) == 1).all(), "a discrete action is one-hot"
+    assert len(recorder.buffer) == 2 * count_clips(6, 20, length=4, episode=end)
 
 
 def test_no_clip_spans_a_reset_from_outside():

@@ -215,6 +215,22 @@ def _small(frame: np.ndarray) -> np.ndarray:
     return frame[::step, ::step].copy()
 
 
+def count_clips(rollouts: int, rollout_steps: int, *, length: int, episode: int | None) -> int:
+    """Clips that one environment gives in that many rollouts.
+
+    Args:
+        rollouts: How many, from the environment's first reset on.
+        rollout_steps: Steps in each.
+        length: Steps in one clip.
+        episode: Steps from one reset to the next; None: there is no other.
+    """
+    steps = rollouts * rollout_steps
+    breaks = np.arange(0, steps + 1, rollout_steps)
+    if episode is not None:
+        breaks = np.union1d(breaks, np.arange(0, steps, episode))
+    return int((np.diff(breaks) // length).sum())
+
+
 def clip_starts(dones: np.ndarray, length: int, rng: np.random.Generator) -> Iterator[int]:
     """First rows of the clips of `length` steps that fit between the resets of a rollout.
 
