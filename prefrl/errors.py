@@ -33,13 +33,14 @@ class Interrupted(RunFailed):
 
 
 def one_line(error: object) -> str:
-    """What an error says, without its line breaks."""
-    return " ".join(str(error).split())
+    """What an error says, without its line breaks; if that is nothing, the name of its class."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def sentence(error: BaseException) -> str:
     """What went wrong in someone else's code, on one line."""
-    return f"{type(error).__name__}: {one_line(error)}"
+    name, said = type(error).__name__, one_line(error)
+    return name if said == name else f"{name}: {said}"
 
 
 def nearest(word: str, known: list[str]) -> str:

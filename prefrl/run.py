@@ -214,17 +214,22 @@ def _installed(package: str) -> str:
 
 def source_commit() -> str | None:
     """Git commit of the source that runs, if it runs from a checkout."""
+    here = Path(__file__)
+    # Installed into another project's repository, it is not of that project's commit.
+    if _git("ls-files", "--error-unmatch", here.name, folder=here.parent) is None:
+        return None
+    return _git("rev-parse", "HEAD", folder=here.parent)
+
+
+def _git(*arguments: str, folder: Path) -> str | None:
+    """What a git command says; None if there is no git, or it fails."""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def finite(value: Any) -> Any:

@@ -128,12 +128,23 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
         checkpoint = run.checkpoint() if list_checkpoints(run.checkpoints) else None
         if checkpoint and not run.config.run.true_reward and not run.label_file.exists():
             raise UserError(f"'{run.label_file}' is gone, so the run cannot go on")
-        if checkpoint:
+        if checkpoint or _has_taken_over(run):
             check_inputs(run.config)
         else:
             check_start(run.config)
         _train(run, checkpoint, quiet=quiet)
     return run
+
+
+def _has_taken_over(run: Run) -> bool:
+    """Whether the labels to start from are in the run's own store: their source is not needed."""
+    if run.config.run.true_reward or not run.label_file.is_file():
+        return False
+    store = LabelStore(run.label_file, read_only=True)
+    try:
+        return store.count_answered(0) > 0
+    finally:
+        store.close()
 
 
 def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from prefrl.errors import UserError, nearest
+from prefrl.errors import UserError, nearest, sentence
 
 
 def load_function(spec: str, purpose: str) -> Callable:
@@ -33,9 +33,7 @@ def load_function(spec: str, purpose: str) -> Callable:
     try:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise UserError(
-            f"{purpose} file '{file}' fails to import: {type(error).__name__}: {error}"
-        ) from None
+        raise UserError(f"{purpose} file '{file}' fails to import: {sentence(error)}") from None
     functions = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
     if name not in functions:
         hint = nearest(name, functions) if functions else "it defines no function"

@@ -100,7 +100,8 @@ def test_why_a_process_ended_is_one_sentence():
     said = "prefrl: no\nTraceback\nValueError: a tensor of\n  [nan]], grad_fn=<A>)\n"
     assert why_it_ended(said, 1) == "ValueError: a tensor of"
     assert why_it_ended(said, -9) == "signal 9 ended it"
-    assert why_it_ended("", 1) == "it said nothing"
+    assert why_it_ended("no\n \n", 1) == "no"
+    assert why_it_ended("\n", 1) == "it said nothing"
 
 
 def test_only_what_the_last_attempt_said_counts(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What a results folder was made with, and that nothing else is mixed in."""
 
 import shutil
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from compare import TINY, suite_of
 
 import prefrl.run
 from prefrl.bench.bench import bench
+from prefrl.bench.provenance import fingerprints
 from prefrl.bench.results import Results, Row
 from prefrl.bench.runner import run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, load_suite
@@ -133,16 +135,42 @@ def test_an_edited_rule_or_oracle_is_not_mixed_in(tmp_path):
     results.claim(suite)
     results.put(Row("prefrl/PointMass-v0", "random", 0, 0.0, 0.0, failure="it fails"))
     own.write_text("def score(clip):\n    return 2 * clip.true_rewards\n")
-    halves = [results.runs / f"prefrl-PointMass-v0-{name}-seed1" for name in ("random", "other")]
+    names = "random-seed1", "other-seed1", "random-seed2-seed0"  # a condition may be named so
+    halves = [results.runs / f"prefrl-PointMass-v0-{name}" for name in names]
     for half in halves:
         half.mkdir(parents=True)
     results.claim(suite)  # mended after a failure
-    assert [half.exists() for half in halves] == [False, True], "half by the old, half by the new"
+    assert [half.exists() for half in halves] == [False, True, True], "half by old, half by new"
     results.put(Row("prefrl/PointMass-v0", "random", 0, 1.0, 0.0))
     Results(tmp_path / "out").claim(suite)
     own.write_text("def score(clip):\n    return -clip.true_rewards\n")
     with pytest.raises(UserError, match=r"'random' with '.*own\.py' as it was before an edit"):
         Results(tmp_path / "out").claim(suite)
+
+
+def test_files_do_not_decide_runs_on_the_true_reward(tmp_path):
+    own = tmp_path / "own.py"
+    suite = suite_of(TINY.replace("labels: {", f"labels: {{oracle: '{own}:score', "))
+    own.write_text("def score(clip):\n    return clip.true_rewards\n")
+    assert fingerprints(suite.config("prefrl/PointMass-v0", "random")).keys() == {str(own)}
+    assert fingerprints(suite.config("prefrl/PointMass-v0", "true-reward")) == {}
+
+
+def test_rows_that_another_bench_added_last_are_kept(tiny, tmp_path, monkeypatch):
+    row = Row("prefrl/PointMass-v0", "random", 0, 1.0, 0.0)
+
+    @contextmanager
+    def late(path):
+        """The lock, had as soon as the other bench has let go of it."""
+        other = Results(path.parent)
+        other.claim(suite_of(TINY))
+        other.put(row)
+        yield True
+
+    monkeypatch.setattr("prefrl.bench.bench.hold", late)
+    monkeypatch.setattr("prefrl.bench.bench.run_cells", lambda *_, **__: iter([]))
+    bench(str(tiny), out=tmp_path / "out", quiet=True)
+    assert row.key in Results(tmp_path / "out").rows
 
 
 def test_random_actions_are_measured_again_where_the_environment_is_another(tmp_path):

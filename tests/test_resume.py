@@ -15,7 +15,7 @@ from compare import SMALL, answers_of, assert_same_run, rows_of, weights_of
 
 import prefrl
 from prefrl.checkpoint import is_whole, list_checkpoints
-from prefrl.configfile import PRESETS
+from prefrl.configfile import PRESETS, load_config
 from prefrl.errors import UserError
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
@@ -122,6 +122,21 @@ def test_run_stopped_before_its_first_checkpoint_starts_again(tmp_path):
     again = prefrl.resume("again", quiet=True)
     assert_same_run(whole, again)
     assert answers_of(whole) == answers_of(again)
+
+
+def test_labels_taken_over_are_not_needed_at_their_source_again(tmp_path, point_mass_run):
+    source = shutil.copy(point_mass_run.label_file, "source.db")
+    sections = {"labels": {"labeller": "none", "source": source}, "run": {"steps": 3840}}
+    run = Run.create(tmp_path / "run", load_config("prefrl/PointMass-v0", sections))
+    Path(source).rename("moved.db")
+    with pytest.raises(UserError, match=r"'source\.db' does not exist"):
+        prefrl.resume(run, quiet=True)
+    moved = prefrl.LabelStore("moved.db")
+    own = run.labels
+    own.take_over(moved)
+    own.close()
+    moved.close()
+    assert prefrl.resume(run, quiet=True).record["result"]["labels_answered"] == 60
 
 
 def test_resume_without_its_labels_is_refused(tmp_path):

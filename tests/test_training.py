@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import subprocess
 from pathlib import Path
 
 import gymnasium as gym
@@ -19,7 +20,7 @@ from prefrl.checkpoint import list_checkpoints
 from prefrl.configfile import PRESETS
 from prefrl.errors import RunFailed, UserError
 from prefrl.metrics import columns, read_metrics
-from prefrl.run import Run
+from prefrl.run import Run, source_commit
 
 # ---- learning
 
@@ -57,6 +58,20 @@ def test_record_says_what_ran(point_mass_run):
     assert record["versions"]["prefrl"] == prefrl.__version__
     assert record["seed"] == 0
     assert record["hardware"]["cores"] == os.cpu_count()
+
+
+def test_no_commit_of_another_project_is_recorded(tmp_path, monkeypatch):
+    for command in ("init", "add ours.py", "commit -m ours"):
+        (tmp_path / "ours.py").touch()
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, *command.split()], check=True, capture_output=True)
+    monkeypatch.setattr("prefrl.run.__file__", str(tmp_path / "ours.py"))
+    commit = source_commit()
+    assert commit
+    assert len(commit) == 40
+    (tmp_path / "run.py").touch()  # as in a virtual environment inside that project
+    monkeypatch.setattr("prefrl.run.__file__", str(tmp_path / "run.py"))
+    assert source_commit() is None
 
 
 def test_policy_loads_with_plain_sb3(point_mass_run):

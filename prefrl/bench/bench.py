@@ -11,7 +11,7 @@ from prefrl.bench.anchors import Anchor, read_anchors
 from prefrl.bench.board import Board
 from prefrl.bench.plots import draw
 from prefrl.bench.provenance import LOCK
-from prefrl.bench.results import Results, Row, write_table
+from prefrl.bench.results import Results, Row, make_folder, write_table
 from prefrl.bench.runner import News, run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, load_suite
 from prefrl.bench.summary import summarise
@@ -68,13 +68,13 @@ def bench(
     found = load_suite(suite)
     published = read_anchors(Path(anchors)) if anchors is not None else []
     cells = found.cells(seeds)
-    results = Results(Path(out) if out is not None else Path("runs") / "bench" / found.name)
+    folder = Path(out) if out is not None else Path("runs") / "bench" / found.name
+    make_folder(folder)
     try:
-        with hold(results.folder / LOCK) as alone:
+        with hold(folder / LOCK) as alone:
             if not alone:
-                raise UserError(
-                    f"'{results.folder}' is in use by another bench: give another --out"
-                )
+                raise UserError(f"'{folder}' is in use by another bench: give another --out")
+            results = Results(folder)  # not before: another bench may have added rows
             with _runner(ray, jobs) as (at_a_time, run):
                 board = Board(cells, results.of(found), at_a_time, quiet=quiet)
                 _run(found, cells, results, published, board, run)
@@ -91,7 +91,7 @@ def bench(
             f"{len(board.failures)} of {len(cells)} runs failed, {task} {condition} seed {seed} "
             f"with '{reason}'; the same command tries them again"
         )
-    return results.folder
+    return folder
 
 
 @contextmanager

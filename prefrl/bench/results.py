@@ -88,9 +88,9 @@ class Results:
     """
 
     def __init__(self, folder: Path) -> None:
+        make_folder(folder)
         self.folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self.rows = {row.key: row for row in _read(folder / "results.csv", Row)}
             self._curves = _read(folder / "curves.csv", CurvePoint)
             self._provenance = Provenance(folder)
@@ -123,13 +123,19 @@ class Results:
             finished={key[:2] for key, row in self.rows.items() if not row.failure},
         )
         for task, condition, file in self._provenance.edited(suite):
-            for unfinished in self.runs.glob(f"{glob.escape(folder_of(task, condition))}[0-9]*"):
+            for unfinished in self._run_folders(task, condition):
                 log.warning("'%s' is trained anew, because '%s' was edited", unfinished, file)
                 shutil.rmtree(unfinished)
         for task in suite.tasks:
             if self._provenance.measured_elsewhere(suite, task):
                 self.rows.pop((task, RANDOM_ACTIONS, 0), None)
         self._provenance.note(suite)
+
+    def _run_folders(self, task: str, condition: str) -> list[Path]:
+        """The run folders that there are, one for each seed begun."""
+        begin = folder_of(task, condition)
+        found = self.runs.glob(f"{glob.escape(begin)}*")
+        return [path for path in found if path.name.removeprefix(begin).isdigit()]
 
     def missing(self, cells: Iterable[Cell]) -> list[Cell]:
         """The cells that have no row yet, or that of a failure."""
@@ -191,6 +197,18 @@ class Results:
         write_table(self.folder / "curves.csv", [asdict(point) for point in self._curves])
         ordered = [self.rows[key] for key in sorted(self.rows)]
         write_table(self.folder / "results.csv", [asdict(row) for row in ordered])
+
+
+def make_folder(folder: Path) -> None:
+    """Make a results folder, if there is none.
+
+    Raises:
+        UserError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the results folder '{folder}': {error.strerror}") from None
 
 
 def answer_shares(run: Run) -> dict[str, Any]:

@@ -156,6 +156,6 @@ def why_it_ended(said: str, code: int) -> str:
     """One sentence: the last that the process said, or the signal that ended it."""
     if code < 0:
         return f"signal {-code} ended it"
-    lines = said.splitlines()
+    lines = [line for line in said.splitlines() if line.strip()]
     told = [line for line in lines if re.match(r"prefrl: |[\w.]*(Error|Exception|Failed)\b", line)]
     return (told or lines or ["it said nothing"])[-1]
