@@ -158,13 +158,14 @@ class PreferenceLoop(BaseCallback):
         before = None if self._diverged else self._previous_step
         asked = self.store.count_asked(before)
         due = self.schedule.due(step) - asked
-        batch = min(self._batch, self.schedule.budget - asked)
+        room = self.recorder.capacity // 2  # pairs that there can be at once
+        batch = min(self._batch, self.schedule.budget - asked, room)
         if self._queue is not None:
             due = min(due, self._queue - self.store.count_pending(before))
             # People begin with whatever there is.
             batch = 1 if asked < self.schedule.first else min(batch, self._queue // 2)
         elif asked == 0:
-            first = min(self.schedule.first, self.recorder.capacity // 2)
+            first = min(self.schedule.first, room)
             return due if len(self.recorder.buffer.fresh()) >= 2 * first else 0
         return due if due >= batch else 0
 

@@ -209,6 +209,14 @@ def test_corrections_are_no_labels_that_a_first_fit_waits_for(tmp_path):
     store.close()
 
 
+def test_no_batch_is_waited_for_that_the_clips_have_no_room_for(tmp_path):
+    preset = "agent: {n_steps: 120, batch_size: 240}\nclips: {length: 15, capacity: 2}\n"
+    (tmp_path / "tight.yaml").write_text(preset + "query: {batch: 3}\nlabels: {until: 0.9}\n")
+    tight = {"preset": "tight.yaml", "labels": 3, "steps": 3840, "quiet": True}
+    run = prefrl.train("prefrl/PointMass-v0", **tight)
+    assert run.record["result"]["labels_answered"] == 3
+
+
 def test_steps_that_begin_again_are_refused(tmp_path):
     schedule = prefrl.LabelSchedule(budget=40, until=5000)
     agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
