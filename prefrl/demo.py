@@ -36,17 +36,30 @@ def demo(out: str | Path | None = None, *, quiet: bool = False) -> list[Path]:
 
 
 def _clear(folder: Path) -> None:
-    """Delete an earlier demo; what else lies there is not ours to delete."""
+    """Delete an earlier demo; what else lies there is not ours to delete.
+
+    Raises:
+        UserError: It is none, or is in use, or cannot be deleted.
+    """
     try:
-        run = Run(folder)
-        config = run.config
-        earlier = config.env.id == ENV and config.labels.labeller == "oracle"
-        earlier = earlier and not is_held(run.training_lock)
+        earlier = _is_idle_demo(Run(folder))
     except UserError:
         earlier = False
     if not earlier:
-        raise UserError(f"'{folder}' exists already and is no finished demo: give another --out")
-    shutil.rmtree(folder)
+        raise UserError(f"'{folder}' is no earlier demo, or is in use: give another --out")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise UserError(f"cannot delete the earlier demo '{folder}': {error}") from None
+
+
+def _is_idle_demo(run: Run) -> bool:
+    labels = run.config.labels
+    return (
+        run.config.env.id == ENV
+        and (labels.labeller, labels.oracle, labels.budget) == ("oracle", "", LABELS)
+        and not any(is_held(lock) for lock in (run.training_lock, run.window_lock))
+    )
 
 
 def show(run: Run) -> list[Path]:

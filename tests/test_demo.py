@@ -4,7 +4,7 @@ import pytest
 
 import prefrl.demo
 from prefrl.configfile import load_config
-from prefrl.demo import ENV, demo
+from prefrl.demo import ENV, LABELS, demo
 from prefrl.errors import UserError
 from prefrl.lock import hold
 from prefrl.run import Run
@@ -23,12 +23,12 @@ def _untrained(monkeypatch):
 
 
 def make_run(path, env_id=ENV, **labels):
-    return Run.create(path, load_config(env_id, {"labels": labels}))
+    return Run.create(path, load_config(env_id, {"labels": {"budget": LABELS} | labels}))
 
 
 def test_an_earlier_demo_is_replaced(tmp_path):
     run = make_run(tmp_path / "runs" / "demo")
-    with hold(run.training_lock), pytest.raises(UserError, match="is no finished demo"):
+    with hold(run.training_lock), pytest.raises(UserError, match="is in use"):
         demo()
     assert run.path.exists()
     with pytest.raises(Trained):
@@ -41,9 +41,18 @@ def test_a_run_of_ones_own_is_not_deleted(tmp_path):
     for name, make in (
         ("notes", lambda: folder.mkdir(parents=True)),
         ("answered", lambda: make_run(folder, labeller="human")),
+        ("longer", lambda: make_run(folder, budget=LABELS + 1)),
         ("other", lambda: make_run(folder, "prefrl/PointMass-v0")),
     ):
         make()
-        with pytest.raises(UserError, match="'runs/demo' exists already"):
+        with pytest.raises(UserError, match="'runs/demo' is no earlier demo"):
             demo()
         folder.rename(tmp_path / name)
+
+
+def test_a_demo_that_cannot_be_deleted_is_refused_in_a_sentence(tmp_path):
+    run = make_run(tmp_path / "elsewhere")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(run.path)
+    with pytest.raises(UserError, match="cannot delete the earlier demo 'runs/demo': "):
+        demo()
