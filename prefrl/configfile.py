@@ -100,18 +100,15 @@ def read_yaml(path: Path, kind: str) -> Any:
 class _UniqueKeys(yaml.SafeLoader):
     """YAML in which a key that stands twice is an error, not the end of the first."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [
-            self.construct_object(key, deep=True)
-            for key, _ in node.value
-            if key.tag != "tag:yaml.org,2002:merge"
-        ]
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, key.value) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key}' stands twice", node.start_mark
+                    None, None, f"'{key[1]}' stands twice", node.start_mark
                 )
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def config_from_tree(tree: Mapping[str, Mapping[str, Any]]) -> Config:

@@ -5,7 +5,14 @@ import yaml
 
 from prefrl.agent.envs import probe
 from prefrl.config import Config
-from prefrl.configfile import PRESETS, config_to_tree, load_config, read_config, save_config
+from prefrl.configfile import (
+    PRESETS,
+    config_to_tree,
+    load_config,
+    read_config,
+    read_yaml,
+    save_config,
+)
 from prefrl.errors import UserError
 
 ENV = "prefrl/PointMass-v0"
@@ -85,13 +92,18 @@ def test_presets_by_name_and_path(tmp_path):
     (tmp_path / "broken.yaml").write_text("agent: {gamma: [")
     with pytest.raises(UserError, match="not valid YAML"):
         load_config("Ant-v5", {}, "broken.yaml")
-    merged = "env: &short {copies: 3}\nagent:\n  <<: *short\n"
-    (tmp_path / "merged.yaml").write_text(merged)
-    with pytest.raises(UserError, match=r"unknown key 'agent\.copies'"):
-        load_config("Ant-v5", {}, "merged.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="must hold sections"):
         load_config("Ant-v5", {}, "list.yaml")
+
+
+def test_keys_are_unique_but_may_be_merged(tmp_path):
+    path = tmp_path / "keys.yaml"
+    path.write_text("a: &a {n: 3}\nx: {y: &y {<<: *a, n: 4}}\nb: {<<: *y}\n")
+    assert read_yaml(path, "preset") == {"a": {"n": 3}, "x": {"y": {"n": 4}}, "b": {"n": 4}}
+    path.write_text("a: {n: 3, m: 2, n: 4}\n")
+    with pytest.raises(UserError, match="'n' stands twice"):
+        read_yaml(path, "preset")
 
 
 @pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
