@@ -136,12 +136,13 @@ def _open_untouched(path: Path, patience: float) -> tuple[sqlite3.Connection, in
     Raises:
         UserError: It cannot be read, or not so: a trainer's latest answers are in another file.
     """
-    log = path.with_name(f"{path.name}-wal")
+    real = path.resolve()  # beside which SQLite keeps it
+    log = real.with_name(f"{real.name}-wal")
     try:
         if log.exists() and log.stat().st_size:
             raise UserError(
                 f"'{path}' is in use, or was left in the middle, and this user may not write there "
-                f"('{log.name}' holds its latest answers): copy both files to a folder of your own"
+                f"('{log.name}' holds its latest answers): copy the whole folder and use the copy"
             )
         with path.open("rb"):  # SQLite would not say why
             pass
