@@ -9,7 +9,7 @@ from prefrl.agent.envs import PROBE_STEPS, probe, restarts_early
 from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import check_agent
 from prefrl.clips.clip import Clip, numbers
-from prefrl.clips.recorder import count_clips
+from prefrl.clips.recorder import FRAMED, count_clips
 from prefrl.clips.render import Renderer
 from prefrl.clock import Stopwatch
 from prefrl.config import Config
@@ -81,8 +81,7 @@ def check_start(config: Config) -> None:
     sample = check_inputs(config)
     if config.labels.labeller != "none" and not config.run.true_reward:
         drawn = config.labels.labeller == "oracle" or config.env.backend == "envpool"
-        # Where a clip cannot be drawn from its states, only the first copy is filmed.
-        _check_room(config, config.env.copies if drawn or sample.states.shape[1] else 1)
+        _check_room(config, filmed=not drawn and not sample.states.shape[1])
     if config.labels.source:
         check_source(config, sample.inputs.shape)
 
@@ -112,19 +111,26 @@ def _check_pool(config: Config, watched: bool) -> set[str]:
     return set(numbers(infos[0]))
 
 
-def _check_room(config: Config, copies: int) -> None:
-    """Refuse more labels than the clips of the first `copies` environments have room for.
+def _check_room(config: Config, *, filmed: bool) -> None:
+    """Refuse more labels than can have clips.
 
-    Every query takes two clips of its own, recorded in time and kept until a rollout's end. Where
-    episodes end before their time limit, there may be fewer.
+    Every query takes two clips of its own, recorded in time and kept until a rollout's end. There
+    are fewer clips where the first batch waits for many, or episodes end early.
+
+    Args:
+        config: Of the run.
+        filmed: Whether only clips of the first copy, which were filmed, can be asked about.
 
     Raises:
-        UserError: Says how many fit.
+        UserError: Says how many labels may have clips.
     """
     length, capacity = config.clips.length, config.clips.capacity
+    copies = restarts_early(config.env)
+    if filmed:
+        copies, capacity = copies[:1], min(capacity, FRAMED)
+    limit = None if config.env.termination == "allow" else _time_limit(config)
     steps = int(config.run.steps * config.labels.until)
     rollouts = steps // config.rollout_steps
-    limit = _time_limit(config)
     clips = sum(
         count_clips(
             rollouts,
@@ -132,11 +138,11 @@ def _check_room(config: Config, copies: int) -> None:
             length=length,
             episode=config.env.restart_every if early else limit,
         )
-        for early in restarts_early(config.env)[:copies]
+        for early in copies
     )
-    fit = min(clips, rollouts * (capacity // 2 * 2)) // 2
+    fit = min(clips // 2, rollouts * (capacity // 2))
     if config.labels.budget > fit:
-        hint = " or raise clips.capacity" if clips // 2 > fit else ""
+        hint = " or raise clips.capacity" if fit < clips // 2 and not filmed else ""
         raise UserError(
             f"{config.labels.budget} labels need {2 * config.labels.budget} clips of {length} "
             f"steps, but the {steps} steps by which all are asked (labels.until) give room for "

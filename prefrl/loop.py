@@ -158,7 +158,7 @@ class PreferenceLoop(BaseCallback):
         before = None if self._diverged else self._previous_step
         asked = self.store.count_asked(before)
         due = self.schedule.due(step) - asked
-        room = self.recorder.capacity // 2  # pairs that there can be at once
+        room = self.recorder.room // 2
         batch = min(self._batch, self.schedule.budget - asked, room)
         if self._queue is not None:
             due = min(due, self._queue - self.store.count_pending(before))

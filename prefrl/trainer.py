@@ -1,6 +1,7 @@
 """Training: a run from its configuration to its result, and on from a checkpoint."""
 
 import json
+import logging
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import list_checkpoints
-from prefrl.checks import check_inputs, check_start
+from prefrl.checks import check_inputs, check_source, check_start
 from prefrl.clock import Stopwatch
 from prefrl.configfile import load_config, with_absolute_paths
 from prefrl.environment import find_spec
@@ -31,6 +32,8 @@ from prefrl.metrics import MetricsLog
 from prefrl.panel import Panel
 from prefrl.queries.schedule import LabelSchedule
 from prefrl.run import Run, default_folder
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -128,19 +131,19 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
         checkpoint = run.checkpoint() if list_checkpoints(run.checkpoints) else None
         if checkpoint and not run.config.run.true_reward and not run.label_file.exists():
             raise UserError(f"'{run.label_file}' is gone, so the run cannot go on")
-        if checkpoint or _has_taken_over(run):
-            check_inputs(run.config)
-        else:
-            check_start(run.config)
+        sample = check_inputs(run.config)
+        if run.config.labels.source and not checkpoint and not _has_taken_over(run):
+            check_source(run.config, sample.inputs.shape)
         _train(run, checkpoint, quiet=quiet)
     return run
 
 
 def _has_taken_over(run: Run) -> bool:
     """Whether the labels to start from are in the run's own store: their source is not needed."""
-    if run.config.run.true_reward or not run.label_file.is_file():
+    try:
+        store = LabelStore(run.label_file, read_only=True)
+    except (UserError, sqlite3.DatabaseError):  # none yet, or stopped while it was made
         return False
-    store = LabelStore(run.label_file, read_only=True)
     try:
         return store.count_answered(0) > 0
     finally:
@@ -215,6 +218,7 @@ class _Training:
             if self._stack.ensemble and not self._stack.ensemble.fitted:
                 raise RunFailed(self._why_nothing())
             self._run.finish(self._result())
+            self._say_what_was_not_asked()
         finally:
             if self._store and model.num_timesteps >= config.run.steps:
                 self._store.note(state="finished")
@@ -224,6 +228,13 @@ class _Training:
             if self._store:
                 self._store.close()
             self._stack.close()
+
+    def _say_what_was_not_asked(self) -> None:
+        """Warn of labels for which there were no clips, as where episodes end early."""
+        if self._loop and not isinstance(self._labeller, Person):
+            asked, budget = int(self._loop.metrics["query/asked"]), self._schedule.budget
+            if asked < budget:
+                log.warning("%d of %d labels were asked: clips were too few", asked, budget)
 
     def _why_nothing(self) -> str:
         steps = self._stack.model.num_timesteps

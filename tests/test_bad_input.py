@@ -5,8 +5,11 @@ import sqlite3
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
+import prefrl
+from envs.point_mass import PointMassEnv
 from prefrl.checks import check_start
 from prefrl.cli import main
 from prefrl.configfile import load_config
@@ -248,3 +251,25 @@ def test_bad_numbers_for_a_finished_run(point_mass_run, capsys):
     assert "cannot write '/proc/x.mp4'" in refused(
         capsys, "video", run, "/proc/x.mp4", "--seconds", "0.2"
     )
+
+
+def test_labels_left_unasked_are_told_of(tmp_path, caplog):
+    class Brief(PointMassEnv):
+        """Every episode ends after 20 steps, so that clips of 15 leave a quarter of them out."""
+
+        metadata = PointMassEnv.metadata | {"fixed_horizon": False}
+
+        def step(self, action):
+            observation, reward, *_, info = super().step(action)
+            self.taken = getattr(self, "taken", 0) + 1
+            return observation, reward, self.taken % 20 == 0, False, info
+
+    gym.register("Brief-v0", Brief, max_episode_steps=60)
+    overrides = {"labels": 110, "steps": 3840, "allow_termination": True, "quiet": True}
+    (tmp_path / "brief.yaml").write_text(
+        "agent: {n_steps: 120, batch_size: 240}\nclips: {length: 15}\nlabels: {until: 1}\n"
+    )
+    run = prefrl.train("Brief-v0", preset="brief.yaml", **overrides)
+    asked = run.record["result"]["labels_answered"]
+    assert asked < 110
+    assert f"{asked} of 110 labels were asked" in caplog.text

@@ -1,3 +1,5 @@
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -54,6 +56,16 @@ def test_clips_are_consecutive_steps_of_one_episode(end):
         assert clip.infos.keys() == {"steps"}
         assert (clip.actions.sum(axis=1) == 1).all(), "a discrete action is one-hot"
     assert len(recorder.buffer) == 2 * count_clips(6, 20, length=4, episode=end)
+
+
+def test_filmed_clips_are_not_overwritten_by_those_of_other_copies():
+    venv = DummyVecEnv([lambda: Counter(20)] * 4)
+    camera = partial(np.zeros, (4, 4, 3), np.uint8)
+    recorder = ClipRecorder(venv, length=4, rollout_steps=20, capacity=10, camera=camera)
+    recorder.reset()
+    for _ in range(40):
+        recorder.step(np.zeros(4, int))
+    assert len(recorder.buffer.fresh()) == 5
 
 
 def test_no_clip_spans_a_reset_from_outside():

@@ -254,7 +254,7 @@ def test_an_environment_that_draws_nothing_cannot_be_shown(monkeypatch):
 def test_only_the_filmed_copy_gives_clips_of_an_environment_without_states(monkeypatch):
     gym.register("Filmed-v0", Hidden, max_episode_steps=50)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    with pytest.raises(UserError, match="room for 7 labels"):  # 3 rollouts, 5 clips of one copy
+    with pytest.raises(UserError, match="room for 6 labels"):  # 3 rollouts: 5, 4, 4 clips
         prefrl.train("Filmed-v0", labeller="human", labels=8, steps=18_000, quiet=True)
 
 

@@ -131,6 +131,9 @@ def test_labels_taken_over_are_not_needed_at_their_source_again(tmp_path, point_
     Path(source).rename("moved.db")
     with pytest.raises(UserError, match=r"'source\.db' does not exist"):
         prefrl.resume(run, quiet=True)
+    run.label_file.touch()  # killed before it had its tables
+    with pytest.raises(UserError, match=r"'source\.db' does not exist"):
+        prefrl.resume(run, quiet=True)
     moved = prefrl.LabelStore("moved.db")
     own = run.labels
     own.take_over(moved)

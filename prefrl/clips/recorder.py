@@ -106,6 +106,11 @@ class ClipRecorder(VecEnvWrapper):
         return self._rollout_steps * self.num_envs
 
     @property
+    def room(self) -> int:
+        """Clips at most that can be asked about at a time."""
+        return min(self.capacity, FRAMED) if self._camera else self.capacity
+
+    @property
     def buffer(self) -> ClipBuffer:
         """The latest clips.
 
@@ -199,7 +204,9 @@ class ClipRecorder(VecEnvWrapper):
     def _cut(self) -> None:
         dones = self._rollout["dones"]
         arrays = {k: v for k, v in self._rollout.items() if k != "dones"}
-        for env in range(self.num_envs):
+        # The filmed copy last where there is one: the others must not overwrite what it gives.
+        copies = range(self.num_envs)[::-1] if self._camera else range(self.num_envs)
+        for env in copies:
             for start in clip_starts(dones[:, env], self.length, self._rng):
                 part = {k: v[start : start + self.length, env] for k, v in arrays.items()}
                 film = self._film[start : start + self.length] if env == 0 else []
