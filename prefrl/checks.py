@@ -31,7 +31,7 @@ def check_inputs(config: Config) -> Clip:
     find_rule(config.query.rule, config.reward.members)
     teacher(config.labels.teacher)
     check_agent(config.agent, config.env.copies)
-    _check_lengths(config, _time_limit(config))
+    _check_lengths(config)
     watched = config.labels.labeller == "human" and not config.run.true_reward
     if watched:
         check_display()
@@ -48,15 +48,20 @@ def check_inputs(config: Config) -> Clip:
 
 
 def _time_limit(config: Config) -> int | None:
-    """Steps after which an episode ends in any case."""
+    """Steps after which an episode ends in any case; None: it need not end.
+
+    Raises:
+        UserError: It is no number of steps.
+    """
     limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
     if limit is not None and (not isinstance(limit, int | np.integer) or limit < 1):
         raise UserError(f"max_episode_steps must be a whole number of steps, got {limit!r}")
     return None if limit is None else int(limit)
 
 
-def _check_lengths(config: Config, limit: int | None) -> None:
+def _check_lengths(config: Config) -> None:
     """Whether clips fit into episodes, and restarts come before an episode's end."""
+    limit = _time_limit(config)
     restart = config.env.restart_every
     clip = 1 if config.run.true_reward else config.clips.length
     if limit is not None and limit < clip:

@@ -183,8 +183,10 @@ def test_answers_in_a_log_that_cannot_be_read_are_not_passed_over(answered_run, 
     log.write_bytes(b"")
     export(answered_run, "labels.csv")
     log.write_bytes(b"more answers")
-    with pytest.raises(UserError, match=r"'labels\.db-wal' holds its latest answers"):
-        export(answered_run, "more.csv")
+    Path("linked.db").symlink_to(answered_run.label_file)
+    for path in (answered_run.label_file, Path("linked.db")):  # SQLite has the log beside the file
+        with pytest.raises(UserError, match=r"'labels\.db-wal' holds its latest answers"):
+            LabelStore(path, read_only=True)
 
 
 def test_a_store_that_cannot_be_read_is_named(answered_run, monkeypatch):
