@@ -109,7 +109,8 @@ def _loss(axis: Any, data: dict[str, np.ndarray]) -> None:
     axis.axhline(np.log(2), color=GREY, lw=0.8, ls=":", label="guessing")
     axis.plot([], [], "-", color="black", lw=1.2, label="held out")
     axis.plot([], [], ":", color="black", lw=1.2, label="trained on")
-    axis.set(title="Loss of each member", xlabel=STEPS, ylabel="nats per label", ylim=(0, 0.95))
+    axis.margins(y=0.2)  # room for the legend above the highest loss
+    axis.set(title="Loss of each member", xlabel=STEPS, ylabel="nats per label", ylim=(0, None))
     axis.legend(frameon=False, loc="upper right", ncols=3)
 
 
@@ -134,7 +135,8 @@ def _disagreement(axis: Any, data: dict[str, np.ndarray]) -> None:
 def _labels(axis: Any, data: dict[str, np.ndarray]) -> None:
     steps = data["time/step"]
     answered = np.nan_to_num(data["label/answered"])
-    axis.step(steps, data["query/asked"], color=GREY, where="post", label="asked")
+    # Wider, to be seen where all that is asked is answered.
+    axis.step(steps, data["query/asked"], color=GREY, lw=4, alpha=0.4, where="post", label="asked")
     axis.step(steps, answered, color=BLUE, where="post", label="answered")
     axis.set(title="Labels", xlabel=STEPS, ylabel="labels so far")
     axis.legend(loc="upper left", frameon=False)

@@ -1,0 +1,29 @@
+"""The panels of a run's report."""
+
+import csv
+import shutil
+
+import matplotlib.pyplot as plt
+
+from prefrl import report
+
+
+def test_a_loss_is_drawn_however_high_and_below_the_legend(point_mass_run, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(point_mass_run.path, run)
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[-1]["reward/validation_loss/0"] = "2.5"
+    with (run / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    drawn = []
+    monkeypatch.setattr(plt, "close", drawn.append)
+    report(run)
+    figure = drawn[0]
+    axis = next(axis for axis in figure.axes if axis.get_title() == "Loss of each member")
+    top = axis.transData.transform((0, 2.5))[1]
+    assert axis.get_window_extent().y0 < top < axis.get_legend().get_window_extent().y0
+    monkeypatch.undo()
+    plt.close(figure)
