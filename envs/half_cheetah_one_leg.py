@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.utils import EzPickle
 
-from envs.counted import geoms_on_floor, model_with_counters
+from .counted import geoms_on_floor, model_with_counters
 
 
 class HalfCheetahOneLegEnv(HalfCheetahEnv):

@@ -8,7 +8,7 @@ from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.spaces import Box
 from gymnasium.utils import EzPickle
 
-from envs.counted import geoms_on_floor, model_with_counters
+from .counted import geoms_on_floor, model_with_counters
 
 
 class HopperBackflipEnv(HopperEnv):

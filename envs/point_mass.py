@@ -43,6 +43,7 @@ class PointMassEnv(gym.Env[np.ndarray, np.ndarray]):
         "render_modes": ["rgb_array"],
         "render_fps": 10,
         "fixed_horizon": True,
+        "drawn_from_state": True,
     }
 
     DT = 0.1

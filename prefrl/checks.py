@@ -180,7 +180,8 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
         labels = source.labels()
         if not labels:
             raise UserError(f"labels to start from: '{path}' has none")
-        env_id = source.facts().get("environment", "?")
+        # Who writes a store in a program of their own need not say of what it is.
+        env_id = source.facts().get("environment", config.env.id)
         found = source.clip(labels[0].query.left_clip).inputs.shape
     finally:
         source.close()

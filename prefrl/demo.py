@@ -58,7 +58,7 @@ def _is_idle_demo(run: Run) -> bool:
     return (
         run.config.env.id == ENV
         and (labels.labeller, labels.oracle, labels.budget) == ("oracle", "", LABELS)
-        and not any(is_held(lock) for lock in (run.training_lock, run.window_lock))
+        and not any(is_held(lock) for lock in (run.training_lock, run.window_lock, run.review_lock))
     )
 
 

@@ -5,7 +5,7 @@ failure, longer is better, and a reward of +1 for every step learns CartPole. So
 runs to its time limit, or is refused.
 """
 
-import importlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -20,6 +20,9 @@ from prefrl.config import EnvConfig
 from prefrl.errors import RunFailed, UserError, nearest, sentence
 
 log = logging.getLogger("prefrl")
+
+OWN = "prefrl_envs"
+"""Name under which prefrl's package `envs` is imported where that one is taken."""
 
 FRAME_SIZE = (320, 240)
 """Width and height of a clip's frames, pixels."""
@@ -52,14 +55,12 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
     """
     route_mujoco_warnings()
     module, _, name = env_id.rpartition(":")
-    if env_id.startswith("prefrl/"):
-        module = "envs"
     if module:
         _import_module(module, env_id)
+    _register_own()
     try:
         spec = gym.spec(name)
     except (gym.error.Error, ImportError):
-        _import_module("envs", env_id)  # the project's own are worth a suggestion
         known = [key for key, spec in gym.registry.items() if spec.max_episode_steps]
         raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}") from None
     if spec.max_episode_steps is None:
@@ -68,6 +69,20 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
             f"and returns are compared over episodes of one length"
         )
     return spec
+
+
+def _register_own() -> None:
+    """Import prefrl's own environments, also where the user has a package `envs` of their own."""
+    folder = Path(__file__).parents[1] / "envs"
+    found = importlib.util.find_spec("envs")
+    if found and found.origin and Path(found.origin).parent == folder:
+        importlib.import_module("envs")
+    elif OWN not in sys.modules:
+        own = importlib.util.spec_from_file_location(OWN, folder / "__init__.py")
+        assert own
+        assert own.loader
+        sys.modules[OWN] = importlib.util.module_from_spec(own)
+        own.loader.exec_module(sys.modules[OWN])
 
 
 def _import_module(module: str, env_id: str) -> None:

@@ -112,7 +112,7 @@ def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, d
         batch = np.stack([observations[i] for i in running])
         actions = run.policy.predict(batch)
         for i, action in zip(list(running), actions, strict=True):
-            before = np.asarray(observations[i], np.float32)
+            before = np.array(observations[i], np.float32)
             state = np.empty(readers[i].size)
             readers[i].read(state)
             observations[i], reward, terminated, truncated, info = envs[i].step(action)

@@ -69,9 +69,9 @@ def label(
         labeller=name,
         probes=share,
         take=not review,
-        alone=not is_held(run.window_lock),
+        alone=not review and not is_held(run.window_lock),
     )
-    with hold(run.window_lock, shared=True):
+    with hold(run.review_lock if review else run.window_lock, shared=True):
         player.start()
         session = (Review if review else Labelling)(run, player, name)
         window = Window(
@@ -138,7 +138,8 @@ def _check_store(run: Run) -> None:
 def _check_writable(run: Run) -> None:
     """Whether answers could be saved, as far as that can be told beforehand."""
     try:
-        run.window_lock.touch()
+        for lock in (run.window_lock, run.review_lock):
+            lock.touch()
         LabelStore(run.label_file).close()
     except (OSError, sqlite3.OperationalError) as error:
         raise UserError(

@@ -155,6 +155,11 @@ class Run:
             raise UserError(f"'{self.path}' learned from the true reward: it has no learned one")
         return load_ensemble(self.checkpoint(), self.config)
 
+    def forget_networks(self) -> None:
+        """Read policy and ensemble anew when they are next asked for."""
+        for name in ("policy", "ensemble"):
+            self.__dict__.pop(name, None)
+
     @property
     def label_file(self) -> Path:
         """The file of the label store."""
@@ -167,8 +172,13 @@ class Run:
 
     @property
     def window_lock(self) -> Path:
-        """Shared by all windows on the run."""
+        """Shared by all windows in which the run's pairs are answered."""
         return self.path / ".window"
+
+    @property
+    def review_lock(self) -> Path:
+        """Shared by all windows in which the run's answers are reviewed."""
+        return self.path / ".review"
 
     @property
     def labels(self) -> "LabelStore":

@@ -151,6 +151,7 @@ def _has_taken_over(run: Run) -> bool:
 
 
 def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:
+    run.forget_networks()  # those of a checkpoint that the run will be past
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks: more threads only wait for one another
     try:

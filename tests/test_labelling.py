@@ -204,6 +204,17 @@ def test_windows_share_their_lock(asked_run):
     assert not is_held(run.window_lock)
 
 
+def test_a_review_is_no_window_to_answer_in(answered_run, monkeypatch):
+    def look(window):
+        held.append((is_held(answered_run.window_lock), is_held(answered_run.review_lock)))
+
+    held: list[tuple[bool, bool]] = []
+    monkeypatch.setattr("prefrl.labellers.window.Window.loop", look)
+    prefrl.label(answered_run, review=True)
+    prefrl.label(answered_run)
+    assert held == [(False, True), (True, False)]
+
+
 def test_export(asked_run):
     run = asked_run()
     store = run.labels

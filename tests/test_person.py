@@ -88,6 +88,15 @@ def test_waits_for_the_first_labels_whatever_the_slack(store):
     Person(SCHEDULE, wait=True, slack=50, stopped=it_waits)(store, 2000)
 
 
+def test_does_not_wait_again_where_it_has_gone_on_before(store):
+    """It waited, was told to stop, and was killed before the checkpoint; answers came later."""
+    ask(store, SCHEDULE.first, step=1000)
+    Person(SCHEDULE, wait=True, slack=3, stopped=lambda: True)(store, 1000)
+    answer(store, SCHEDULE.first)
+    Person(SCHEDULE, wait=True, slack=3, step=500, stopped=it_waits)(store, 1000)
+    assert not store.labels(1000)
+
+
 def test_does_not_wait_before_the_first_batch_could_be_asked(store):
     ask(store, SCHEDULE.first - 1, step=1000)
     Person(SCHEDULE, wait=True, slack=3, stopped=it_waits)(store, 1000)

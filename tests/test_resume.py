@@ -74,6 +74,21 @@ def test_interrupt_checkpoints_and_says_how_to_resume(tmp_path):
     assert_same_run(whole, resumed)
 
 
+def test_a_resumed_run_is_judged_by_its_final_policy(tmp_path):
+    """Whatever was asked of the run before."""
+    preset = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
+    Path("often.yaml").write_text(preset.replace("run:", "run:\n  checkpoint_every: 960"))
+    prefrl.train("prefrl/PointMass-v0", out="whole", preset="often.yaml", **SMALL)
+    stop_earlier("whole", "again")
+    run = Run("again")
+    early = prefrl.evaluate(run)["learned_return"]
+    prefrl.resume(run, quiet=True)
+    late = prefrl.evaluate(run)
+    assert late["learned_return"] != early
+    assert late["learned_return"] == prefrl.evaluate("again")["learned_return"]
+    assert run.record["result"]["true_return_mean"] == late["true_return"]["mean"]
+
+
 def stop_earlier(whole, again):
     """Make `again` what the run was at its last checkpoint but one, which is given."""
     shutil.copytree(whole, again)

@@ -35,7 +35,7 @@ ACTIVATIONS: dict[type[nn.Module], tuple[InPlace, InPlace]] = {
 def is_plain(policy: ActorCriticPolicy) -> bool:
     """Whether `ActorCritic` can stand in for a policy.
 
-    It can for Gaussian actions from two separate networks of the same widths, with one of
+    It can for flat Gaussian actions from two separate networks of the same widths, with one of
     `ACTIVATIONS`, on flat observations, where Adam trains them.
     """
     if type(policy) is not ActorCriticPolicy:
@@ -44,6 +44,7 @@ def is_plain(policy: ActorCriticPolicy) -> bool:
     actor, critic = _linears(extractor.policy_net), _linears(extractor.value_net)
     return (
         type(policy.action_dist) is DiagGaussianDistribution
+        and len(policy.action_space.shape or ()) == 1
         and type(policy.optimizer) is torch.optim.Adam
         and type(policy.features_extractor) is FlattenExtractor
         and policy.share_features_extractor

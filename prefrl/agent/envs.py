@@ -1,7 +1,8 @@
 """Environments for the agent: checked with random actions, stepped in turn."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import gymnasium as gym
 import numpy as np
@@ -49,7 +50,7 @@ class TimedVecEnv(DummyVecEnv):
                 for early in restarts_early(config)
             ]
         )
-        self._id = config.id
+        self._config = config
         self._stopwatch = stopwatch
         self.seed(seed)
 
@@ -59,7 +60,11 @@ class TimedVecEnv(DummyVecEnv):
 
     def save_state(self) -> list[dict[str, np.ndarray]]:
         """Of each, all that decides its future; empty where that cannot be had."""
-        return [snapshot(env) or {} for env in self.envs]
+        return [(self._restorable and snapshot(env)) or {} for env in self.envs]
+
+    @cached_property
+    def _restorable(self) -> bool:
+        return can_be_restored(self._config)
 
     def load_state(self, saved: list[dict[str, np.ndarray]]) -> bool:
         """Go on from what `save_state` gave, after a reset; give whether that could be done."""
@@ -76,7 +81,7 @@ class TimedVecEnv(DummyVecEnv):
         except RunFailed:
             raise
         except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-            raise RunFailed(f"{self._id} failed in a step: {sentence(error)}") from error
+            raise RunFailed(f"{self._config.id} failed in a step: {sentence(error)}") from error
 
     def _step_all(self) -> VecEnvStepReturn:
         """As SB3's, which copies every number and string in the infos deeply at each step."""
@@ -86,7 +91,8 @@ class TimedVecEnv(DummyVecEnv):
             info = {**info, "TimeLimit.truncated": truncated and not terminated}
             self.buf_dones[i] = terminated or truncated
             if terminated or truncated:
-                info["terminal_observation"] = observation
+                # A copy, because some environments reset what they have given.
+                info["terminal_observation"] = np.array(observation)
                 observation, self.reset_infos[i] = env.reset()
             self._save_obs(i, observation)
             infos.append(info)
@@ -96,6 +102,43 @@ class TimedVecEnv(DummyVecEnv):
 def restarts_early(config: EnvConfig) -> list[bool]:
     """Of each copy, whether it begins a new episode every `restart_every` steps."""
     return [config.restart_every > 0 and i % 2 == 1 for i in range(config.copies)]
+
+
+def can_be_restored(config: EnvConfig) -> bool:
+    """Whether the environment goes on from a `snapshot` as if it had not been left.
+
+    It is tried, because nobody can see what an environment keeps, and where: one goes on, and
+    another, which has been elsewhere, from the first one's snapshot.
+    """
+    left, other = make_env(config), make_env(config)
+    try:
+        left.action_space.seed(0)
+        for env, seed, steps in ((left, 0, 10), (other, 1, 3)):
+            env.reset(seed=seed)
+            list(_outcomes(env, [left.action_space.sample() for _ in range(steps)]))
+        if (saved := snapshot(left)) is None:
+            return False
+        restore(other, saved)
+        actions = [left.action_space.sample() for _ in range(20)]
+        pairs = zip(_outcomes(left, actions), _outcomes(other, actions), strict=True)
+        return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
+    except (Exception, SystemExit):  # the user's own code may fail in any way
+        return False
+    finally:
+        left.close()
+        other.close()
+
+
+def _outcomes(env: gym.Env, actions: list) -> Iterator[np.ndarray]:
+    """All that an environment gives at each of some steps, and at the reset after them."""
+    for action in actions:
+        observation, reward, terminated, truncated, info = env.step(action)
+        yield np.concatenate(
+            [observation, [reward, terminated, truncated], list(numbers(info).values())]
+        )
+        if terminated or truncated:
+            yield np.array(env.reset()[0])
+    yield np.array(env.reset()[0])
 
 
 def probe(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:
@@ -170,7 +213,7 @@ def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
     ended = 0
     for step in range(1, steps + 1):
         action = env.action_space.sample()
-        rows["observations"].append(np.asarray(observation, np.float32))
+        rows["observations"].append(np.array(observation, np.float32))
         rows["actions"].append(encode_actions(env.action_space, np.asarray([action]))[0])
         rows["states"].append(read_state(env))
         observation, reward, terminated, truncated, info = env.step(action)

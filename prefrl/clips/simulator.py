@@ -18,11 +18,20 @@ _DATA = "data/"
 _FALLEN = "steps_beyond_terminated"
 """What Gymnasium's CartPole counts apart from its state, and gives its reward by."""
 
+DRAWN_FROM_STATE = "drawn_from_state"
+"""Key of the metadata of an environment whose attribute `state` is all that its picture shows."""
+
 
 def is_mujoco(env: gym.Env) -> bool:
     """Whether the environment is a MuJoCo one that keeps `model` and `data`."""
     base = env.unwrapped
     return type(getattr(base, "data", None)).__name__ == "MjData" and hasattr(base, "model")
+
+
+def _state_draws(base: Any) -> bool:
+    """Whether `state` is all that the picture shows: who adds a goal may keep that elsewhere."""
+    known = type(base).__module__.startswith("gymnasium.envs.classic_control.")
+    return known or bool(base.metadata.get(DRAWN_FROM_STATE))
 
 
 class StateReader:
@@ -44,7 +53,7 @@ class StateReader:
             self._get_state = mujoco.mj_getState
             self.size = mujoco.mj_stateSize(base.model, self._spec)
         else:
-            state = getattr(base, "state", None)
+            state = getattr(base, "state", None) if _state_draws(base) else None
             self.size = 0 if state is None else np.size(state)
 
     def read(self, out: np.ndarray) -> None:
@@ -109,8 +118,9 @@ def write_state(env: gym.Env, state: np.ndarray) -> None:
 def snapshot(env: gym.Env) -> dict[str, np.ndarray] | None:
     """All that decides the environment's future, or None where it cannot be had.
 
-    Taken in full for MuJoCo environments. Any other must keep all it has in an attribute
-    `state`, as Gymnasium's classic control does, but for a fallen CartPole's counter.
+    Taken in full of MuJoCo's state. Any other environment must keep all it has in an attribute
+    `state` of numbers, as Gymnasium's classic control does, but for a fallen CartPole's counter.
+    What an environment keeps elsewhere is not seen here.
     """
     base: Any = env.unwrapped
     saved: dict[str, np.ndarray] = {}
@@ -122,8 +132,8 @@ def snapshot(env: gym.Env) -> dict[str, np.ndarray] | None:
         mujoco.mj_getState(base.model, base.data, saved["state"], spec)
         for name, array in _fixed_arrays(base):
             saved[_DATA + name] = array.copy()
-    elif getattr(base, "state", None) is not None:
-        saved["state"] = np.array(base.state)
+    elif (state := _numbers(getattr(base, "state", None))) is not None:
+        saved["state"] = state
         if hasattr(base, _FALLEN):
             steps = getattr(base, _FALLEN)
             saved["fallen"] = np.array(np.nan if steps is None else steps)
@@ -158,6 +168,15 @@ def restore(env: gym.Env, saved: dict[str, np.ndarray]) -> None:
         if hasattr(layer, "episode_returns"):
             layer.rewards = list(saved["episode_rewards"])
     array_to_generator(saved["random"], base.np_random)
+
+
+def _numbers(state: Any) -> np.ndarray | None:
+    """A copy of a state as an array; None unless it is made of numbers."""
+    try:
+        array = np.array(state)
+    except ValueError:  # rows of different lengths
+        return None
+    return array if array.dtype.kind in "biuf" else None
 
 
 def generator_to_array(generator: np.random.Generator) -> np.ndarray:

@@ -80,6 +80,8 @@ class Person:
     def _wait_for_labels(self, store: LabelStore, step: int) -> None:
         if store.count_asked(step) < self._schedule.first:
             return  # more clips are needed before the first batch can be asked
+        if store.answered_after(step):
+            return  # the first time, training went on from here: nothing else need be left to ask
         waiting = False
         while self._lacks_labels(store, step) and not self._stopped():
             if not waiting:

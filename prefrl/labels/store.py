@@ -337,6 +337,11 @@ class LabelStore:
         row = self.db.execute("SELECT max(step) FROM answers WHERE step <= ?", (until_step,))
         return row.fetchone()[0] or 0
 
+    def answered_after(self, step: int) -> bool:
+        """Whether an answer is dated later than that step of the agent's, as before a resume."""
+        row = self.db.execute("SELECT EXISTS (SELECT 1 FROM answers WHERE step > ?)", (step,))
+        return bool(row.fetchone()[0])
+
     def take_over(self, source: "LabelStore") -> int:
         """Copy all labels of another store, as given at step 0; give their number."""
         labels = source.labels()

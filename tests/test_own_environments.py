@@ -1,0 +1,173 @@
+"""Environments of the user's own, which keep what they like, where they like."""
+
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import prefrl
+from prefrl.agent.envs import TimedVecEnv, can_be_restored, probe
+from prefrl.clips.simulator import read_state, snapshot
+from prefrl.clock import Stopwatch
+from prefrl.config import EnvConfig
+from prefrl.evaluation import roll_out
+from prefrl.labels.store import LabelStore
+from prefrl.metrics import read_metrics
+
+
+class Walk(gym.Env):
+    """A point that moves on a line; `state` is where it is."""
+
+    def __init__(self, shape=(1,)):
+        self.action_space = spaces.Box(-1, 1, shape, np.float32)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = self.np_random.uniform(-1, 1, 1)
+        return self.observe(), {}
+
+    def observe(self):
+        return np.float32([self.state[0], 1])
+
+    def step(self, action):
+        assert np.shape(action) == self.action_space.shape
+        self.state = np.clip(self.state + 0.1 * np.mean(action), -1, 1)
+        return self.observe(), float(self.state[0]), False, False, {}
+
+
+class ToGoal(Walk):
+    """Draws a goal in each episode, apart from its state."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.goal = self.np_random.uniform(-1, 1)
+        return self.observe(), {}
+
+    def observe(self):
+        return np.float32([self.state[0], getattr(self, "goal", 0)])
+
+
+class Counting(Walk):
+    """Counts its steps, which only its reward shows."""
+
+    steps = 0
+
+    def step(self, action):
+        self.steps += 1
+        observation, reward, *rest = super().step(action)
+        return observation, reward + self.steps, *rest
+
+
+class Named(Walk):
+    """Its `state` is a word."""
+
+    def reset(self, *, seed=None, options=None):
+        gym.Env.reset(self, seed=seed)
+        self.state, self.x = "idle", self.np_random.uniform()
+        return self.observe(), {}
+
+    def observe(self):
+        return np.float32([self.x, 1])
+
+    def step(self, action):
+        self.state = "moving"
+        self.x += 0.1 * float(action[0])
+        return self.observe(), self.x, False, False, {}
+
+
+class Reusing(Walk):
+    """Gives the same array each time."""
+
+    _observation = np.zeros(2, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self._observation = np.zeros(2, np.float32)
+        return super().reset(seed=seed)
+
+    def observe(self):
+        self._observation[:] = self.state[0], 1
+        return self._observation
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch, tmp_path):
+    monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
+    for kind in (Walk, ToGoal, Counting, Named, Reusing):
+        gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
+    (tmp_path / "small.yaml").write_text(
+        "agent: {n_steps: 120, batch_size: 480}\nclips: {length: 5}\nlabels: {until: 0.9}\n"
+    )
+
+
+train = partial(prefrl.train, preset="small.yaml", labels=8, steps=1920, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "exact"),
+    [
+        ("Walk-v0", True),
+        ("HalfCheetah-v5", True),
+        ("prefrl/PointMass-v0", True),
+        ("ToGoal-v0", False),
+        ("Counting-v0", False),
+        ("Named-v0", False),
+    ],
+)
+def test_it_is_tried_whether_an_environment_can_be_restored(env_id, exact):
+    config = EnvConfig(env_id, copies=1)
+    assert can_be_restored(config) == exact
+    envs = TimedVecEnv(config, seed=0, stopwatch=Stopwatch())
+    envs.reset()
+    assert envs.load_state(envs.save_state()) == exact
+    envs.close()
+
+
+def test_a_state_that_is_no_number_is_left_alone():
+    assert len(probe(EnvConfig("Named-v0"), length=10)) == 10
+    env = gym.make("Named-v0")
+    env.reset(seed=0)
+    assert snapshot(env) is None
+
+
+@pytest.mark.parametrize(("metadata", "size"), [({}, 0), ({"drawn_from_state": True}, 1)])
+def test_a_state_draws_the_scene_only_where_the_environment_says_so(metadata, size):
+    env = gym.make("Walk-v0").unwrapped
+    env.metadata = env.metadata | metadata
+    env.reset(seed=0)
+    assert read_state(env).shape == (size,)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 2), (2, 2)])
+def test_actions_of_any_shape(shape):
+    gym.register("Shaped-v0", entry_point=Walk, kwargs={"shape": shape}, max_episode_steps=15)
+    run = train("Shaped-v0", out="run")
+    assert len(read_metrics(run.path / "metrics.csv")) == 2
+    assert roll_out(run, 1)[0].actions.shape == (15, *shape)
+
+
+def test_observations_are_kept_although_their_array_is_used_again():
+    plain = train("Walk-v0", out="plain")
+    reusing = train("Reusing-v0", out="reusing")
+    for first, second in zip(roll_out(plain, 2), roll_out(reusing, 2), strict=True):
+        np.testing.assert_array_equal(first.clip.observations, second.clip.observations)
+    config = EnvConfig("Reusing-v0", copies=1)
+    assert len(np.unique(probe(config, length=10).observations[:, 0])) > 5
+    envs = TimedVecEnv(config, seed=0, stopwatch=Stopwatch())
+    envs.reset()
+    for _ in range(15):
+        observations, _, _, infos = envs.step(np.ones((1, 1), np.float32))
+    assert infos[0]["terminal_observation"][0] == 1
+    assert observations[0, 0] < 1
+    envs.close()
+
+
+def test_labels_of_a_store_that_does_not_say_of_what_it_is(tmp_path):
+    run = train("Walk-v0", out="run")
+    store = LabelStore(run.label_file)
+    store.db.execute("DELETE FROM facts WHERE name = 'environment'")
+    store.close()
+    again = train("Walk-v0", out="again", labeller="none", labels_from=run.label_file)
+    assert again.record["result"]["labels_answered"] == 8
