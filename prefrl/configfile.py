@@ -78,6 +78,8 @@ def find_yaml(name: str, folder: Path, kind: str) -> Path:
         return path
     path = folder / f"{name.replace('/', '-')}.yaml"
     if not path.is_file():
+        if (own := Path(f"{name}.yaml")).is_file():
+            raise UserError(f"unknown {kind} '{name}': did you mean the file '{own}'?")
         known = [found.stem for found in folder.glob("*.yaml")]
         raise UserError(f"unknown {kind} '{name}': {nearest(name, known)}")
     return path

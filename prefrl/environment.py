@@ -28,6 +28,14 @@ FRAME_SIZE = (320, 240)
 """Width and height of a clip's frames, pixels."""
 
 
+class WrongArguments(UserError):
+    """An environment's constructor does not take what it is given."""
+
+
+class EndedEarly(RunFailed):
+    """An episode ended before its time limit, so that the run cannot go on as it is configured."""
+
+
 class FixedHorizon(gym.Wrapper):
     """Acts on to the time limit: termination is dropped (`ignore`) or fails the run (`refuse`)."""
 
@@ -39,7 +47,7 @@ class FixedHorizon(gym.Wrapper):
         observation, reward, terminated, truncated, info = self.env.step(action)
         if terminated and self._refuse:
             assert self.spec is not None
-            raise RunFailed(
+            raise EndedEarly(
                 f"{self.spec.id} ended an episode early, which tells the agent about the task "
                 f"without any label: start again with --allow-termination if that is wanted, or "
                 f"with a preset that sets env.termination to 'ignore'"
@@ -69,6 +77,12 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
             f"and returns are compared over episodes of one length"
         )
     return spec
+
+
+def module_file(env_id: str) -> str:
+    """The file of the module that an id of `find_spec` names; empty if it names none."""
+    module = sys.modules.get(env_id.rpartition(":")[0])
+    return getattr(module, "__file__", None) or ""
 
 
 def _register_own() -> None:
@@ -113,7 +127,7 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
     except gym.error.DependencyNotInstalled as error:
         raise UserError(f"{config.id} needs another package: {error}") from None
     except TypeError as error:
-        raise UserError(f"{config.id} does not take these arguments: {error}") from None
+        raise WrongArguments(f"{config.id} does not take these arguments: {error}") from None
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise UserError(f"{config.id} cannot be made: {sentence(error)}") from None
     if config.termination != "allow":
@@ -135,7 +149,14 @@ def make_drawable(config: EnvConfig, width: int, height: int) -> gym.Env:
     try:
         return make_env(config, render_mode="rgb_array", width=width, height=height)
     except UserError:
+        pass
+    try:
         return make_env(config, render_mode="rgb_array")
+    except WrongArguments as error:
+        raise UserError(
+            f"{config.id} cannot be drawn, for which its constructor has to take "
+            f"render_mode='rgb_array': {error}"
+        ) from None
 
 
 def _parameters(spec: gym.envs.registration.EnvSpec) -> set[str]:

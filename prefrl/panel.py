@@ -49,7 +49,7 @@ class Panel(TerminalView):
         facts = {"step": f"{steps:,.0f}/{config.run.steps:,}"}
         if not config.run.true_reward:
             asked, answered = values.get("query/asked", 0), values.get("label/answered", 0)
-            facts["labels"] = f"{answered:.0f} answered of {asked:.0f} asked"
+            facts["labels"] = f"{asked:.0f} asked, {answered:.0f} answered"
             accuracy = [
                 v
                 for k, v in values.items()

@@ -17,7 +17,7 @@ from prefrl.checkpoint import list_checkpoints
 from prefrl.checks import check_inputs, check_source, check_start
 from prefrl.clock import Stopwatch
 from prefrl.configfile import load_config, with_absolute_paths
-from prefrl.environment import find_spec
+from prefrl.environment import EndedEarly, find_spec
 from prefrl.errors import DISK_ERRORS, RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
 from prefrl.keeper import RunKeeper, watch_interrupts
@@ -215,7 +215,7 @@ class _Training:
         remaining = config.run.steps - model.num_timesteps
         try:
             if remaining > 0:
-                model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+                self._learn(remaining, callbacks)
             if self._stack.ensemble and not self._stack.ensemble.fitted:
                 raise RunFailed(self._why_nothing())
             self._run.finish(self._result())
@@ -229,6 +229,16 @@ class _Training:
             if self._store:
                 self._store.close()
             self._stack.close()
+
+    def _learn(self, steps: int, callbacks: list[BaseCallback]) -> None:
+        try:
+            self._stack.model.learn(steps, callback=callbacks, reset_num_timesteps=False)
+        except EndedEarly as error:
+            if self._store and self._store.count_answered():
+                raise EndedEarly(
+                    f"{error}; --labels-from {self._run.label_file} takes the answers along"
+                ) from error
+            raise
 
     def _say_what_was_not_asked(self) -> None:
         """Warn of labels for which there were no clips, as where episodes end early."""

@@ -115,12 +115,22 @@ def test_claims_of_the_dead_end_and_those_of_the_living_do_not(store, monkeypatc
 def test_answers_are_dated_after_the_step_noted_last(store):
     desk = make_desk(store)
     first, second = desk.take(2)
+    store.note(step=9600)
     desk.answer(first, "left", seconds=1)
-    assert store.labels(960) == []
-    assert len(store.labels(961)) == 1
-    store.note(step=1920)
+    assert store.labels(9600) == []
+    assert len(store.labels(9601)) == 1
+    store.note(step=10_560)
     desk.answer(second, "left", seconds=1)
-    assert sorted(label.step for label in store.labels()) == [961, 1921]
+    assert sorted(label.step for label in store.labels()) == [9601, 10_561]
+
+
+def test_no_answer_is_dated_before_its_query(store):
+    """The trainer notes its step only after it has waited for the pairs that it asked there."""
+    store.note(step=480)
+    desk = make_desk(store)
+    for claim in desk.take(3):
+        desk.answer(claim, "left", seconds=1)
+    assert all(label.step == label.query.step for label in store.labels())
 
 
 def test_taken_back_and_asked_again_sides_as_before(store):

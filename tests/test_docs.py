@@ -28,7 +28,7 @@ def test_readme_programs_run(program, output, capsys, tmp_path):
 
 
 def test_readme_has_the_programs():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     assert BLOCKS[0][0].count("\n") <= 10
     assert BLOCKS[0][1]
 

@@ -235,7 +235,7 @@ def test_export(asked_run):
             "labeller": "ada",
             "seconds": "1.250",
             "step_asked": str(given.query.step),
-            "step_answered": "961",
+            "step_answered": str(max(961, given.query.step)),
             "repeats": "",
         }
         for given in labels

@@ -12,6 +12,7 @@ from prefrl.agent.envs import TimedVecEnv, can_be_restored, probe
 from prefrl.clips.simulator import read_state, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
+from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import roll_out
 from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_metrics
@@ -162,6 +163,32 @@ def test_observations_are_kept_although_their_array_is_used_again():
     assert infos[0]["terminal_observation"][0] == 1
     assert observations[0, 0] < 1
     envs.close()
+
+
+class Ending(Walk):
+    """Ends an episode once it has made many steps in all."""
+
+    steps = 0
+
+    def step(self, action):
+        Ending.steps += 1
+        observation, reward, _, *rest = super().step(action)
+        return observation, reward, Ending.steps == 1500, *rest
+
+
+def test_an_episode_that_ends_early_says_how_the_answers_are_kept():
+    gym.register("Ending-v0", entry_point=Ending, max_episode_steps=15)
+    with pytest.raises(RunFailed, match=r"--allow-termination .*; --labels-from run/labels\.db"):
+        train("Ending-v0", out="run")
+    store = LabelStore("run/labels.db")
+    assert store.count_answered()
+    store.close()
+
+
+def test_what_cannot_be_drawn_says_what_it_lacks(monkeypatch):
+    monkeypatch.setattr(Walk, "metadata", {"render_modes": ["rgb_array"]})
+    with pytest.raises(UserError, match=r"Walk-v0 cannot be drawn.* render_mode='rgb_array'"):
+        prefrl.video(train("Walk-v0", out="run"), "walk.mp4")
 
 
 def test_labels_of_a_store_that_does_not_say_of_what_it_is(tmp_path):

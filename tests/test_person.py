@@ -19,6 +19,7 @@ SCHEDULE = LabelSchedule(budget=40, until=20_000, initial=0.25)
 @pytest.fixture
 def store(tmp_path):
     store = LabelStore(tmp_path / "labels.db")
+    store.note(step=0)  # as a trainer does before anything is asked
     yield store
     store.close()
 
@@ -86,6 +87,17 @@ def test_waits_for_the_first_labels_whatever_the_slack(store):
     assert time.monotonic() - start >= 0.5
     answer(store, SCHEDULE.enough)
     Person(SCHEDULE, wait=True, slack=50, stopped=it_waits)(store, 2000)
+
+
+def test_waits_for_the_last_answers_of_the_budget(store):
+    """No slack is left to them: what comes after the last step is never learned from."""
+    ask(store, SCHEDULE.budget, step=1000)
+    answer(store, SCHEDULE.budget - 1)
+    end = time.monotonic() + 0.5
+    Person(SCHEDULE, wait=True, slack=3, stopped=lambda: time.monotonic() > end)(store, 1000)
+    assert time.monotonic() >= end
+    answer(store, 1)
+    Person(SCHEDULE, wait=True, slack=3, stopped=it_waits)(store, 2000)
 
 
 def test_does_not_wait_again_where_it_has_gone_on_before(store):

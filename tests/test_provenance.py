@@ -11,7 +11,7 @@ from compare import TINY, suite_of
 
 import prefrl.run
 from prefrl.bench.bench import bench
-from prefrl.bench.provenance import fingerprints
+from prefrl.bench.provenance import own_files
 from prefrl.bench.results import Results, Row
 from prefrl.bench.runner import run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, load_suite
@@ -152,8 +152,29 @@ def test_files_do_not_decide_runs_on_the_true_reward(tmp_path):
     own = tmp_path / "own.py"
     suite = suite_of(TINY.replace("labels: {", f"labels: {{oracle: '{own}:score', "))
     own.write_text("def score(clip):\n    return clip.true_rewards\n")
-    assert fingerprints(suite.config("prefrl/PointMass-v0", "random")).keys() == {str(own)}
-    assert fingerprints(suite.config("prefrl/PointMass-v0", "true-reward")) == {}
+    assert own_files(suite.config("prefrl/PointMass-v0", "random")) == [str(own)]
+    assert own_files(suite.config("prefrl/PointMass-v0", "true-reward")) == []
+
+
+def test_an_edited_environment_is_not_mixed_in(tmp_path):
+    own = tmp_path / "edited_env.py"
+    own.write_text(
+        "import gymnasium as gym\n"
+        "from envs.point_mass import PointMassEnv\n"
+        "gym.register(id='Edited-v0', entry_point=PointMassEnv, max_episode_steps=60)\n"
+    )
+    task = "edited_env:Edited-v0"
+    suite = suite_of(TINY.replace("prefrl/PointMass-v0", task))
+    results = Results(tmp_path / "out")
+    results.claim(suite)
+    results.put(Row(task, RANDOM_ACTIONS, 0, 0.5, 0.0))
+    own.write_text(own.read_text() + "# heavier\n")
+    results.claim(suite)
+    assert not results.rows, "random actions are measured again"
+    results.put(Row(task, "true-reward", 0, 1.0, 0.0))
+    own.write_text(own.read_text() + "# lighter\n")
+    with pytest.raises(UserError, match=r"'true-reward' with '.*edited_env\.py' as it was before"):
+        results.claim(suite)
 
 
 def test_rows_that_another_bench_added_last_are_kept(tiny, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Suites: what their YAML may say, and the runs that come of it."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -104,6 +106,11 @@ def test_mistakes_in_a_suite_are_named(changes, message):
 
 
 def test_unknown_suites_and_files(tmp_path):
+    Path("mine.yaml").touch()
+    with pytest.raises(
+        UserError, match=r"unknown suite 'mine': did you mean the file 'mine\.yaml'"
+    ):
+        load_suite("mine")
     with pytest.raises(UserError, match="unknown suite 'christiano': did you mean 'christiano8'"):
         load_suite("christiano")
     with pytest.raises(UserError, match=r"suite file 'no.yaml' does not exist"):

@@ -68,7 +68,8 @@ def draw(
     if scored:
         pictures["conditions"] = lambda: draw_conditions(scored, look, reference, baseline)
         pictures["profile"] = lambda: draw_profile(rows, look, reference)
-    if len({round(s.labels) for s in scored if s.labels}) > 1:
+    settings = {(s.task, round(s.labels)) for s in scored if s.labels}
+    if len(settings) > len({task for task, _ in settings}):  # else there are only points
         pictures["labels"] = lambda: draw_labels(scored, reference)
     paths = []
     with matplotlib.rc_context({"text.parse_math": False}):  # a "$" in a name is a "$"

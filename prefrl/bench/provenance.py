@@ -5,11 +5,11 @@
     versions:         of the packages that results depend on
     configurations:   of each task and condition
     random_actions:   the environment that random actions were measured in, by task
-    files:            fingerprints of the user's own rules, oracles and labels
+    files:            fingerprints of the user's own environments, rules, oracles and labels
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import yaml
 from prefrl.bench.suites import Suite, difference
 from prefrl.config import Config
 from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
+from prefrl.environment import module_file
 from prefrl.errors import RunFailed, UserError
 from prefrl.run import Run, replace_text, versions
 
@@ -77,7 +78,7 @@ class Provenance:
         for (task, name), config in configs.items():
             if (task, name) in tried:
                 self._refuse_configuration(task, name, config)
-            if (task, name) in finished and (file := self._edited_file(config)):
+            if (task, name) in finished and (file := self._edited_file(own_files(config))):
                 raise UserError(
                     f"'{self._folder}' holds results of {task} under '{name}' with '{file}' as it "
                     f"was before an edit: give another --out"
@@ -86,13 +87,15 @@ class Provenance:
     def edited(self, suite: Suite) -> Iterator[tuple[str, str, str]]:
         """Each task and condition that a file of the user's decides, and that file, if edited."""
         for (task, name), config in _configurations(suite):
-            if file := self._edited_file(config):
+            if file := self._edited_file(own_files(config)):
                 yield task, name, file
 
     def measured_elsewhere(self, suite: Suite, task: str) -> bool:
         """Whether random actions were measured in another environment than the suite's."""
         place = asdict(suite.plain(task))
-        return self._random_actions.get(task, place) != place
+        return self._random_actions.get(task, place) != place or bool(
+            self._edited_file([module_file(task)])
+        )
 
     def note(self, suite: Suite) -> None:
         """Write down what the suite is run with, beside what is known already."""
@@ -101,7 +104,7 @@ class Provenance:
         for (task, name), config in _configurations(suite):
             self._versions |= versions(config)
             self._configurations.setdefault(task, {})[name] = config_to_tree(config)
-            self._files |= fingerprints(config)
+            self._files |= fingerprints(own_files(config))
         known = {
             "suite": suite.name,
             "versions": self._versions,
@@ -136,21 +139,26 @@ class Provenance:
                 f"another --out"
             )
 
-    def _edited_file(self, config: Config) -> str:
-        """The first of the user's files that is not as it was; empty if all are."""
-        for file, fingerprint in fingerprints(config).items():
+    def _edited_file(self, files: Iterable[str]) -> str:
+        """The first of these files that is not as it was; empty if all are."""
+        for file, fingerprint in fingerprints(files).items():
             if self._files.get(file, fingerprint) != fingerprint:
                 return file
         return ""
 
 
-def fingerprints(config: Config) -> dict[str, str]:
-    """SHA-256 of each file of the user's that decides a run, by path."""
-    if config.run.true_reward:
-        return {}
-    own = (config.query.rule.rpartition(":")[0], config.labels.oracle.rpartition(":")[0])
-    files = {path for path in (*own, config.labels.source) if path and Path(path).is_file()}
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in sorted(files)}
+def own_files(config: Config) -> list[str]:
+    """Paths of the user's files that decide a run: environment, and what labels come by."""
+    files = [module_file(config.env.id)]
+    if not config.run.true_reward:
+        own = (config.query.rule, config.labels.oracle)
+        files += [path.rpartition(":")[0] for path in own] + [config.labels.source]
+    return sorted(path for path in files if path and Path(path).is_file())
+
+
+def fingerprints(files: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of each file, by its path."""
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files if path}
 
 
 def _configurations(suite: Suite) -> Iterator[tuple[tuple[str, str], Config]]:

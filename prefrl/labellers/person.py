@@ -24,7 +24,8 @@ class Person:
     Args:
         schedule: How many labels are due when.
         wait: Train only as far as the schedule allows with the labels given; `slack` of them
-            may be missing, so that a person has pairs before them while the agent trains.
+            may be missing, so that a person has pairs before them while the agent trains, until
+            all are asked.
         slack: Labels.
         horizon: Environment steps after which the policy has outgrown a query.
         step: The agent's step at the start.
@@ -96,7 +97,8 @@ class Person:
     def _lacks_labels(self, store: LabelStore, step: int) -> bool:
         pending = store.count_pending(step)
         begun = store.count_answered(step) >= self._schedule.enough
-        return pending > (self._slack if begun else 0)
+        complete = store.count_asked(step) >= self._schedule.budget
+        return pending > (self._slack if begun and not complete else 0)
 
     def _note(self, store: LabelStore, step: int) -> None:
         asked = store.count_asked(step)

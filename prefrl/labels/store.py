@@ -215,16 +215,18 @@ class LabelStore:
             labeller: Who answered.
             seconds: Time taken, s.
             step: The agent's step now. None, for whoever does not know it: right after the
-                step noted last, because what was given by that step has been read already. So
-                a resumed run learns from the answer when it did the first time.
+                step noted last, because what was given by that step has been read already, or
+                that of asking, if it is later. So a resumed run learns from the answer when it
+                did the first time.
             swapped: Whether the left clip was shown on the right.
         """
         self.db.execute("INSERT OR IGNORE INTO labellers (name) VALUES (?)", (labeller,))
         self.db.execute(
             "INSERT INTO answers (query, answer, labeller, seconds, swapped, step, answered) "
-            "SELECT ?1, ?2, id, ?3, ?4, coalesce(?5, 1 + coalesce("
+            "SELECT ?1, ?2, id, ?3, ?4, coalesce(?5, max("
+            "(SELECT step FROM queries WHERE id = ?1), 1 + coalesce("
             "(SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'step'), "
-            "(SELECT max(step) FROM answers), 0)), ?6 "
+            "(SELECT max(step) FROM answers), 0))), ?6 "
             "FROM labellers WHERE name = ?7",
             (query, answer, seconds, int(swapped), step, time.time(), labeller),
         )
