@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add("--labeller", choices=["oracle", "human", "none"], help="(default: oracle)")
     add("--ask", metavar="TEXT", help="what a person is asked about each pair")
     add("--wait-for-labels", action="store_true", help="train only as far as labels allow")
-    add("--teacher", metavar="PRESET", help="how the oracle errs: oracle, stoc, mistake, ...")
+    add("--teacher", metavar="TEACHER", help="how the oracle errs: stoc, mistake=0.2, ...")
     add("--oracle", metavar="FILE.py:FUNC", help="scores a clip in place of the true reward")
     add("--query", metavar="RULE", help="which pairs are asked: random, entropy, ..., FILE.py:FUNC")
     add("--seed", type=int, help="decides the whole run (default: 0)")

@@ -98,7 +98,8 @@ class LabelConfig:
     probes: float = 0.1
     """Share of a person's pairs that repeat an earlier one, sides swapped, beside the budget."""
     teacher: str = "oracle"
-    """Preset of the scripted teacher, a name in `prefrl.labellers.teachers.TEACHERS`."""
+    """How the scripted teacher errs: a name in `prefrl.labellers.teachers.TEACHERS`, knobs
+    (`mistake=0.2,skip=0.1`), or both."""
     oracle: str = ""
     """`FILE.py:FUNC` that scores a clip instead of the environment's reward."""
     source: str = ""

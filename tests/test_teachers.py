@@ -1,6 +1,7 @@
 """Each knob of a teacher against its definition, by hand or by counting."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,3 +164,28 @@ def test_presets_are_those_of_b_pref():
         assert teacher(name) == Teacher(**knobs)
     with pytest.raises(UserError, match="unknown teacher 'stock': did you mean 'stoc'"):
         teacher("stock")
+
+
+def test_knobs_are_turned_by_name():
+    assert teacher("mistake=0.2,skip=0.1") == Teacher(mistake=0.2, skip=0.1)
+    assert teacher("rationality=inf") == Teacher()
+    turned = teacher("human-like,side_bias=0.3")
+    assert turned == replace(TEACHERS["human-like"], side_bias=0.3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("mistakes=0.2", "no knob 'mistakes': did you mean 'mistake'"),
+        ("mistake,mistake", "mistake must be a number from 0 to 1, got ''"),
+        ("mistake=a few", "mistake must be a number from 0 to 1, got 'a few'"),
+        ("skip=-1", "skip must be a number from 0 to inf, got '-1'"),
+        ("side_bias=0.6", "side_bias must be a number from 0 to 0.5"),
+        ("equal=nan", "equal must be a number from 0 to inf, got 'nan'"),
+        ("mistake=0.7,lapse=0.4", "at most 1 together"),
+        ("stock,skip=0.1", "unknown teacher 'stock'"),
+    ],
+)
+def test_knobs_that_cannot_be_turned_so(words, message):
+    with pytest.raises(UserError, match=message):
+        teacher(words)

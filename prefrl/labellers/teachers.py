@@ -12,7 +12,7 @@ Three more knobs make a teacher `human-like`: equal where clips are alike, lapse
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -112,12 +112,42 @@ TEACHERS = {
 }
 
 
-def teacher(name: str) -> Teacher:
-    """The preset of that name.
+HIGHEST = {"mistake": 1.0, "lapse": 1.0, "myopia": 1.0, "side_bias": 0.5}
+"""Of the knobs that are bounded; none is below 0."""
+
+
+def teacher(words: str) -> Teacher:
+    """The teacher that words describe.
+
+    Args:
+        words: A preset's name, knobs as `KNOB=VALUE`, or the one and then the others, with commas
+            between them: `mistake`, `mistake=0.2,skip=0.1`, `human-like,side_bias=0.3`.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such preset or knob, or a value is none that it can have.
     """
+    name, *turned = words.split(",")
+    if "=" in name:
+        name, turned = "oracle", [name, *turned]
     if name not in TEACHERS:
         raise UserError(f"unknown teacher '{name}': {nearest(name, list(TEACHERS))}")
-    return TEACHERS[name]
+    found = replace(TEACHERS[name], **dict(map(_knob, turned)))
+    if found.mistake + found.lapse > 1:
+        raise UserError(f"teacher '{words}': mistake and lapse are at most 1 together")
+    return found
+
+
+def _knob(word: str) -> tuple[str, float]:
+    """Name and value of a knob, written `KNOB=VALUE`."""
+    name, _, text = word.partition("=")
+    known = [knob.name for knob in fields(Teacher)]
+    if name not in known:
+        raise UserError(f"a teacher has no knob '{name}': {nearest(name, known)}")
+    highest = HIGHEST.get(name, math.inf)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= highest:
+        raise UserError(f"a teacher's {name} must be a number from 0 to {highest:g}, got '{text}'")
+    return name, value
