@@ -234,7 +234,7 @@ def draw_conditions(
             capsize=3,
         )
         chance.axvline(0.5, color=GREY, lw=1, ls=":")
-        chance.set_xlim(0, 1)
+        chance.set_xlim(-0.02, 1.02)  # whole dots at both ends
         chance.set_xlabel(f"probability of improvement over {baseline} (95 %)")
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
