@@ -147,8 +147,10 @@ def _check_room(config: Config, *, filmed: bool) -> None:
     )
     fit = min(clips // 2, rollouts * (capacity // 2))
     if config.labels.budget > fit:
-        hint = " or raise clips.capacity" if fit < clips // 2 and not filmed else ""
-        if filmed and config.env.copies > 1:
+        hint = ""
+        if fit < clips // 2 and not filmed:
+            hint = " or raise clips.capacity"
+        elif filmed and config.env.copies > 1:
             hint = f" (only the first of {config.env.copies} copies is filmed, to be watched)"
         raise UserError(
             f"{config.labels.budget} labels need {2 * config.labels.budget} clips of {length} "

@@ -82,22 +82,21 @@ class Named(Walk):
 class Reusing(Walk):
     """Gives the same array each time."""
 
-    _observation = np.zeros(2, np.float32)
-
-    def reset(self, *, seed=None, options=None):
+    def __init__(self):
+        super().__init__()
         self._observation = np.zeros(2, np.float32)
-        return super().reset(seed=seed)
 
     def observe(self):
         self._observation[:] = self.state[0], 1
         return self._observation
 
 
+for kind in (Walk, ToGoal, Counting, Named, Reusing):
+    gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
+
+
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch, tmp_path):
-    monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
-    for kind in (Walk, ToGoal, Counting, Named, Reusing):
-        gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
+def _preset(tmp_path):
     (tmp_path / "small.yaml").write_text(
         "agent: {n_steps: 120, batch_size: 480}\nclips: {length: 5}\nlabels: {until: 0.9}\n"
     )
@@ -143,8 +142,9 @@ def test_a_state_draws_the_scene_only_where_the_environment_says_so(metadata, si
 
 @pytest.mark.parametrize("shape", [(), (1, 2), (2, 2)])
 def test_actions_of_any_shape(shape):
-    gym.register("Shaped-v0", entry_point=Walk, kwargs={"shape": shape}, max_episode_steps=15)
-    run = train("Shaped-v0", out="run")
+    env_id = f"Shaped{np.prod(shape):.0f}-v0"
+    gym.register(env_id, entry_point=Walk, kwargs={"shape": shape}, max_episode_steps=15)
+    run = train(env_id, out="run")
     assert len(read_metrics(run.path / "metrics.csv")) == 2
     assert roll_out(run, 1)[0].actions.shape == (15, *shape)
 

@@ -153,12 +153,13 @@ def own_files(config: Config) -> list[str]:
     if not config.run.true_reward:
         own = (config.query.rule, config.labels.oracle)
         files += [path.rpartition(":")[0] for path in own] + [config.labels.source]
-    return sorted(path for path in files if path and Path(path).is_file())
+    return sorted(filter(None, files))
 
 
 def fingerprints(files: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of each file, by its path."""
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files if path}
+    """SHA-256 of each of these files that there is, by its path."""
+    there = [path for path in files if Path(path).is_file()]
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in there}
 
 
 def _configurations(suite: Suite) -> Iterator[tuple[tuple[str, str], Config]]:

@@ -82,7 +82,7 @@ class Person:
         if store.count_asked(step) < self._schedule.first:
             return  # more clips are needed before the first batch can be asked
         if store.answered_after(step):
-            return  # the first time, training went on from here: nothing else need be left to ask
+            return  # before a resume, it went on from here, and may have no pair left to answer
         waiting = False
         while self._lacks_labels(store, step) and not self._stopped():
             if not waiting:
