@@ -58,6 +58,7 @@ def evaluate(run: str | Path | Run, *, episodes: int = 20) -> dict[str, Any]:
     run = run if isinstance(run, Run) else Run(run)
     if episodes <= 0:
         raise UserError(f"episodes must be at least 1, got {episodes}")
+    run.warn_of_edits()
     return summarise(roll_out(run, episodes), deciding_return(run.config))[0]
 
 

@@ -43,6 +43,7 @@ def video(
         raise UserError(f"seconds must be above 0 and at most 600, got {seconds:g}")
     if out and Path(out).suffix != ".mp4":
         raise UserError(f"cannot write '{out}': a video's name must end in .mp4")
+    run.warn_of_edits()
     name = run.checkpoint().name
     path = Path(out) if out else run.path / "videos" / f"{name}{'_best' * best}.mp4"
     if best:

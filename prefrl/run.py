@@ -29,6 +29,7 @@ from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.config import Config
 from prefrl.configfile import read_config, save_config
 from prefrl.errors import UserError, one_line
+from prefrl.usercode import fingerprints, own_files
 
 if TYPE_CHECKING:
     from prefrl.agent.policy import Policy
@@ -96,6 +97,7 @@ class Run:
             "format": FORMAT,
             "versions": versions(config),
             "commit": source_commit(),
+            "files": fingerprints(own_files(config)),
             "seed": config.run.seed,
             "hardware": {
                 "machine": platform.machine(),
@@ -117,6 +119,13 @@ class Run:
         """Write `result` into run.json; what is not a finite number becomes null."""
         self.record["result"] = finite(result)
         write_json(self.path / "run.json", self.record)
+
+    def warn_of_edits(self) -> None:
+        """Say which of the user's own files are no longer as they were when the run began."""
+        known = self.record.get("files", {})
+        for file, now in fingerprints(known).items():
+            if now != known[file]:
+                log.warning("'%s' has been edited since '%s' began", file, self.path)
 
     @property
     def checkpoints(self) -> Path:

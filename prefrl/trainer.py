@@ -107,11 +107,29 @@ def train(
     }
     find_spec(env_id)  # an unknown environment is named before an unknown preset
     config = load_config(env_id, overrides, preset)
+    if config.run.true_reward:
+        _warn_of_unused(
+            {
+                "--labels": labels,
+                "--labeller": labeller,
+                "--ask": ask,
+                "--wait-for-labels": wait_for_labels,
+                "--teacher": teacher,
+                "--query": query,
+                "--labels-from": labels_from,
+            }
+        )
     check_start(config)
     folder = Path(out) if out is not None else default_folder(env_id, config.run.seed)
     run = Run.create(folder, with_absolute_paths(config))
     _train(run, None, quiet=quiet)
     return run
+
+
+def _warn_of_unused(options: Mapping[str, Any]) -> None:
+    """Say which options a run on the true reward makes no use of; an oracle still evaluates it."""
+    if unused := [name for name, value in options.items() if value]:
+        log.warning("a run on the true reward asks nothing, so not used: %s", ", ".join(unused))
 
 
 def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
@@ -131,6 +149,7 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
         checkpoint = run.checkpoint() if list_checkpoints(run.checkpoints) else None
         if checkpoint and not run.config.run.true_reward and not run.label_file.exists():
             raise UserError(f"'{run.label_file}' is gone, so the run cannot go on")
+        run.warn_of_edits()
         sample = check_inputs(run.config)
         if run.config.labels.source and not checkpoint and not _has_taken_over(run):
             check_source(run.config, sample.inputs.shape)

@@ -1,10 +1,13 @@
-"""The user's own functions, named on the command line as `FILE.py:FUNC`."""
+"""The user's own code: functions named as `FILE.py:FUNC`, and the files that decide a run."""
 
+import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from prefrl.config import Config
+from prefrl.environment import module_file
 from prefrl.errors import UserError, nearest, sentence
 
 
@@ -39,3 +42,18 @@ def load_function(spec: str, purpose: str) -> Callable:
         hint = nearest(name, functions) if functions else "it defines no function"
         raise UserError(f"{purpose} file '{file}' has no function '{name}': {hint}")
     return getattr(module, name)
+
+
+def own_files(config: Config) -> list[str]:
+    """Paths of the user's files that decide a run: environment, query rule and oracle."""
+    files = [module_file(config.env.id)]
+    if not config.run.true_reward:
+        own = (config.query.rule, config.labels.oracle)
+        files += [path.rpartition(":")[0] for path in own]
+    return sorted(filter(None, files))
+
+
+def fingerprints(files: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of each of these files that there is, by its path."""
+    there = [path for path in files if Path(path).is_file()]
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in there}

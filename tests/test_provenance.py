@@ -11,7 +11,6 @@ from compare import TINY, suite_of
 
 import prefrl.run
 from prefrl.bench.bench import bench
-from prefrl.bench.provenance import own_files
 from prefrl.bench.results import Results, Row
 from prefrl.bench.runner import run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, load_suite
@@ -146,14 +145,6 @@ def test_an_edited_rule_or_oracle_is_not_mixed_in(tmp_path):
     own.write_text("def score(clip):\n    return -clip.true_rewards\n")
     with pytest.raises(UserError, match=r"'random' with '.*own\.py' as it was before an edit"):
         Results(tmp_path / "out").claim(suite)
-
-
-def test_files_do_not_decide_runs_on_the_true_reward(tmp_path):
-    own = tmp_path / "own.py"
-    suite = suite_of(TINY.replace("labels: {", f"labels: {{oracle: '{own}:score', "))
-    own.write_text("def score(clip):\n    return clip.true_rewards\n")
-    assert own_files(suite.config("prefrl/PointMass-v0", "random")) == [str(own)]
-    assert own_files(suite.config("prefrl/PointMass-v0", "true-reward")) == []
 
 
 def test_an_edited_environment_is_not_mixed_in(tmp_path):

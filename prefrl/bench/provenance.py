@@ -8,7 +8,6 @@
     files:            fingerprints of the user's own environments, rules, oracles and labels
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
 from prefrl.environment import module_file
 from prefrl.errors import RunFailed, UserError
 from prefrl.run import Run, replace_text, versions
+from prefrl.usercode import fingerprints, own_files
 
 LOCK = ".bench"
 """In a results folder: held by the bench that writes into it."""
@@ -78,7 +78,7 @@ class Provenance:
         for (task, name), config in configs.items():
             if (task, name) in tried:
                 self._refuse_configuration(task, name, config)
-            if (task, name) in finished and (file := self._edited_file(own_files(config))):
+            if (task, name) in finished and (file := self._edited_file(_files(config))):
                 raise UserError(
                     f"'{self._folder}' holds results of {task} under '{name}' with '{file}' as it "
                     f"was before an edit: give another --out"
@@ -87,7 +87,7 @@ class Provenance:
     def edited(self, suite: Suite) -> Iterator[tuple[str, str, str]]:
         """Each task and condition that a file of the user's decides, and that file, if edited."""
         for (task, name), config in _configurations(suite):
-            if file := self._edited_file(own_files(config)):
+            if file := self._edited_file(_files(config)):
                 yield task, name, file
 
     def measured_elsewhere(self, suite: Suite, task: str) -> bool:
@@ -104,7 +104,7 @@ class Provenance:
         for (task, name), config in _configurations(suite):
             self._versions |= versions(config)
             self._configurations.setdefault(task, {})[name] = config_to_tree(config)
-            self._files |= fingerprints(own_files(config))
+            self._files |= fingerprints(_files(config))
         known = {
             "suite": suite.name,
             "versions": self._versions,
@@ -147,19 +147,10 @@ class Provenance:
         return ""
 
 
-def own_files(config: Config) -> list[str]:
-    """Paths of the user's files that decide a run: environment, and what labels come by."""
-    files = [module_file(config.env.id)]
-    if not config.run.true_reward:
-        own = (config.query.rule, config.labels.oracle)
-        files += [path.rpartition(":")[0] for path in own] + [config.labels.source]
-    return sorted(filter(None, files))
-
-
-def fingerprints(files: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of each of these files that there is, by its path."""
-    there = [path for path in files if Path(path).is_file()]
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in there}
+def _files(config: Config) -> list[str]:
+    """Paths of what decides a run beside its configuration: the user's code and labels."""
+    source = "" if config.run.true_reward else config.labels.source
+    return [*own_files(config), *filter(None, [source])]
 
 
 def _configurations(suite: Suite) -> Iterator[tuple[tuple[str, str], Config]]:

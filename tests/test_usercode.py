@@ -1,0 +1,70 @@
+"""Files of the user's own: which of them decide a run, and that an edit is noticed."""
+
+from pathlib import Path
+
+import pytest
+from compare import TINY, suite_of
+
+import prefrl
+from prefrl.usercode import own_files
+
+ENVIRONMENT = """
+import gymnasium as gym
+from envs.point_mass import PointMassEnv
+
+gym.register(id="Noticed-v0", entry_point=PointMassEnv, max_episode_steps=60)
+"""
+ORACLE = """
+def score(clip):
+    return clip.true_rewards
+"""
+
+
+def test_files_decide_runs_on_labels_and_an_environment_any_run(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(ORACLE)
+    suite = suite_of(TINY.replace("labels: {", f"labels: {{oracle: '{own}:score', "))
+    assert own_files(suite.config("prefrl/PointMass-v0", "random")) == [str(own)]
+    assert own_files(suite.config("prefrl/PointMass-v0", "true-reward")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "env_id", "options"),
+    [
+        (ENVIRONMENT, "noticed:Noticed-v0", {}),
+        (ORACLE, "prefrl/PointMass-v0", {"oracle": "noticed.py:score"}),
+    ],
+    ids=["environment", "oracle"],
+)
+def test_an_edit_since_a_run_began_is_noticed(tmp_path, monkeypatch, caplog, text, env_id, options):
+    monkeypatch.syspath_prepend(tmp_path)
+    own = tmp_path / "noticed.py"
+    own.write_text(text)
+    run = prefrl.train(
+        env_id, preset="prefrl-PointMass-v0", labels=6, steps=1920, quiet=True, **options
+    )
+    ways = (
+        lambda: prefrl.evaluate(run.path, episodes=1),
+        lambda: prefrl.video(run.path, seconds=0.1),
+        lambda: prefrl.resume(unfinished(run.path), quiet=True),
+    )
+    ways[0]()
+    assert not caplog.records
+    own.write_text(text + "# lighter\n")
+    for again in ways:
+        caplog.clear()
+        again()
+        assert f"'{own}' has been edited since '{run.path}' began" in caplog.text
+
+
+def unfinished(path: Path) -> prefrl.Run:
+    run = prefrl.Run(path)
+    run.record["result"] = None
+    return run
+
+
+def test_options_that_a_run_on_the_true_reward_has_no_use_for_are_named(caplog):
+    prefrl.train(
+        "prefrl/PointMass-v0", true_reward=True, labels=6, query="random", steps=960, quiet=True
+    )
+    assert "asks nothing, so not used: --labels, --query" in caplog.text
