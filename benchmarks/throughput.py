@@ -116,6 +116,16 @@ def physics(folder: Path) -> Iterator[Line]:
             "0.4" if env_id == "Hopper-v5" else "",
         )
         yield f"seconds of that training, {SHORT:,} steps", stages(result["seconds"]), ""
+        folders = [folder / str(core) for core in range(cores)]
+        for own in folders:
+            own.mkdir(exist_ok=True)
+        each = side_by_side(*((short_run, (own, env_id, "envpool", 1), {}) for own in folders))
+        pace = sum(result["steps_per_second"] for result in each)
+        yield (
+            f"steps/s of {cores} such trainings at a time, a core each ÷ of bare physics",
+            f"{pace:,.0f} ÷ {bare:,.0f} = {pace / bare:.2f}",
+            "",
+        )
 
 
 def short_run(folder: Path, env_id: str, backend: str, threads: int = 0) -> dict:

@@ -1,5 +1,7 @@
 """What a run depends on, tried before anything is written."""
 
+import logging
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,15 @@ from prefrl.labellers.oracle import load_score
 from prefrl.labellers.teachers import teacher
 from prefrl.labels.store import LabelStore
 from prefrl.queries.rules import find_rule
+
+log = logging.getLogger(__name__)
+
+UNUSED = {
+    "oracle": {"--wait-for-labels"},
+    "human": {"--teacher"},
+    "none": {"--labels", "--ask", "--wait-for-labels", "--teacher", "--query"},
+}
+"""Options of `prefrl train` that each labeller has no use for."""
 
 
 def check_inputs(config: Config) -> Clip:
@@ -187,6 +198,8 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
         # Who writes a store in a program of their own need not say of what it is.
         env_id = source.facts().get("environment", config.env.id)
         found = source.clip(labels[0].query.left_clip).inputs.shape
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"labels to start from: '{path}' is damaged: {error}") from None
     finally:
         source.close()
     if env_id != config.env.id or found != shape:
@@ -194,3 +207,14 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
             f"labels to start from: '{path}' is of {env_id} with clips {found}, "
             f"this run is of {config.env.id} with clips {shape}"
         )
+
+
+def warn_of_unused(config: Config, options: set[str]) -> None:
+    """Say which of these options a run makes no use of; an oracle's score always evaluates it."""
+    if config.run.true_reward:
+        who, unused = "a run on the true reward", options
+    else:
+        who = f"a run with labeller '{config.labels.labeller}'"
+        unused = options & UNUSED[config.labels.labeller]
+    if unused:
+        log.warning("%s makes no use of %s", who, ", ".join(sorted(unused)))

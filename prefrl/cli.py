@@ -5,10 +5,12 @@ Exit codes: 0 done, 1 failed while running (resumable), 2 the input is wrong, 13
 
 import argparse
 import atexit
+import errno
 import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -210,9 +212,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_renderer()
         args.call(args)
+        sys.stdout.flush()
     except (UserError, RunFailed) as error:
         print(f"prefrl: {error}", file=sys.stderr)
         return error.exit_code
+    except sqlite3.DatabaseError as error:
+        print(f"prefrl: the label store cannot be used: {error}", file=sys.stderr)
+        return RunFailed.exit_code
+    except BrokenPipeError:  # whoever read the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return RunFailed.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EACCES) or not error.filename:
+            raise
+        print(f"prefrl: cannot read '{error.filename}': {error.strerror}", file=sys.stderr)
+        return UserError.exit_code
     except KeyboardInterrupt:
         print("prefrl: interrupted", file=sys.stderr)
         return 130

@@ -10,6 +10,8 @@ import inspect
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,21 @@ class FixedHorizon(gym.Wrapper):
                 f"with a preset that sets env.termination to 'ignore'"
             )
         return observation, reward, False, truncated, info
+
+
+@contextmanager
+def acting_in(env_id: str) -> Iterator[None]:
+    """Where an environment resets or steps: whatever fails in it, the run fails in a sentence.
+
+    Raises:
+        RunFailed: Says what the environment, which may be the user's own, failed with.
+    """
+    try:
+        yield
+    except RunFailed:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
+        raise RunFailed(f"{env_id} failed in an episode: {sentence(error)}") from error
 
 
 def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:

@@ -11,7 +11,7 @@ from prefrl.clips.recorder import encode_actions
 from prefrl.clips.render import steps_per_second
 from prefrl.clips.simulator import StateReader
 from prefrl.config import Config, EnvConfig
-from prefrl.environment import make_env
+from prefrl.environment import acting_in, make_env
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import checked_scores, load_score
 from prefrl.loop import correlation
@@ -105,7 +105,8 @@ def random_returns(config: EnvConfig, episodes: int = 20) -> np.ndarray:
 
 def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, dict[str, float]]]:
     """One episode in each environment; the policy is asked for all that still run at once."""
-    observations = [env.reset(seed=seed + i)[0] for i, env in enumerate(envs)]
+    with acting_in(run.config.env.id):
+        observations = [env.reset(seed=seed + i)[0] for i, env in enumerate(envs)]
     readers = [StateReader(env) for env in envs]
     rows: list[list[tuple]] = [[] for _ in envs]
     running = list(range(len(envs)))
@@ -116,7 +117,8 @@ def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, d
             before = np.array(observations[i], np.float32)
             state = np.empty(readers[i].size)
             readers[i].read(state)
-            observations[i], reward, terminated, truncated, info = envs[i].step(action)
+            with acting_in(run.config.env.id):
+                observations[i], reward, terminated, truncated, info = envs[i].step(action)
             rows[i].append((before, action, float(reward), state, numbers(info)))
             if terminated or truncated:
                 running.remove(i)
@@ -140,14 +142,14 @@ def _clip(env: Any, rows: list[tuple]) -> tuple[Clip, np.ndarray]:
 def deciding_return(config: Config) -> str:
     """The return by which episodes are better or worse: the one that the labels went by.
 
-    That is the oracle function's, if there was one, the learned one where people answered, else
-    the true one.
+    That is the oracle function's, if there was one, the learned one where people answered or labels
+    were taken over, else the true one.
     """
     if config.run.true_reward:
         return "true_return"
     if config.labels.oracle:
         return "oracle_return"
-    return "learned_return" if config.labels.labeller == "human" else "true_return"
+    return "true_return" if config.labels.labeller == "oracle" else "learned_return"
 
 
 def best_episode(episodes: list[Episode], by: str) -> Episode:
@@ -168,7 +170,7 @@ def summarise(
 
     Returns:
         The summary of `evaluate`, and the Pearson correlation of learned and true return over
-        pieces of `length` steps (NaN without a learned reward).
+        pieces of `length` steps, rests left out (NaN without a learned reward).
     """
     best = best_episode(episodes, by)
 
@@ -182,9 +184,10 @@ def summarise(
     for name in best.rewards:
         summary[name] = spread({e.seed: float(e.rewards[name].sum()) for e in episodes})
     summary["best_episode"] = {"seed": best.seed, "by": by}
+    measures = dict.fromkeys(key for e in episodes for key in e.final_info)
     summary["info"] = {
         key: spread({e.seed: e.final_info[key] for e in episodes if key in e.final_info})
-        for key in episodes[0].final_info
+        for key in measures
     }
     if "learned_return" not in best.rewards:
         return summary, float("nan")
@@ -193,5 +196,12 @@ def summarise(
 
 
 def _piece_sums(episodes: list[Episode], name: str, length: int) -> np.ndarray:
+    """Sums of whole pieces: that of a rest would tell its length. A short episode is one piece."""
     rewards = [episode.rewards[name] for episode in episodes]
-    return np.array([r[i : i + length].sum() for r in rewards for i in range(0, len(r), length)])
+    return np.array(
+        [
+            r[begin : begin + length].sum()
+            for r in rewards
+            for begin in range(0, max(1, len(r) - length + 1), length)
+        ]
+    )

@@ -9,8 +9,8 @@ import numpy as np
 from prefrl.agent.stack import Stack
 from prefrl.clips.render import Renderer, playback
 from prefrl.clock import Stopwatch
-from prefrl.environment import choose_renderer, make_drawable
-from prefrl.errors import UserError
+from prefrl.environment import acting_in, choose_renderer, make_drawable
+from prefrl.errors import UserError, one_line
 from prefrl.evaluation import SEED, best_episode, deciding_return, roll_out
 from prefrl.run import Run
 
@@ -78,16 +78,19 @@ def film(run: Run, act: Act, seconds: float, *, seed: int = SEED) -> tuple[list[
     choose_renderer()
     env = make_drawable(run.config.env, 480, 360)
     try:
-        observation, _ = env.reset(seed=seed)
+        with acting_in(run.config.env.id):
+            observation, _ = env.reset(seed=seed)
         renderer = Renderer(env)
         stride, fps = playback(env)
         frames = []
         for step in range(max(1, int(seconds * fps + 1e-6)) * stride):
             if step % stride == 0:
                 frames.append(renderer.frame())
-            observation, _, terminated, truncated, _ = env.step(act(observation))
-            if terminated or truncated:
-                observation, _ = env.reset()
+            action = act(observation)
+            with acting_in(run.config.env.id):
+                observation, _, terminated, truncated, _ = env.step(action)
+                if terminated or truncated:
+                    observation, _ = env.reset()
         return frames, fps
     finally:
         env.close()
@@ -113,4 +116,4 @@ def write_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:
             extension=".mp4",
         )
     except OSError as error:
-        raise UserError(f"cannot write '{path}': {error.strerror}") from None
+        raise UserError(f"cannot write '{path}': {error.strerror or one_line(error)}") from None

@@ -10,6 +10,7 @@ stay whole::
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -190,7 +191,7 @@ class PreferenceLoop(BaseCallback):
         first = not self.ensemble.fitted
         if first:
             enough = self._data.standing.sum() >= self.schedule.enough
-        elif self.metrics["label/answered"] >= self.schedule.budget:
+        elif self.metrics["label/answered"] - self._taken_over >= self.schedule.budget:
             enough = self._unlearned > 0
         else:
             known = len(self._data) - self._unlearned
@@ -220,6 +221,11 @@ class PreferenceLoop(BaseCallback):
         standing = self._data.preferences[self._data.standing]
         self.metrics["label/equal"] = float((standing == 0.5).mean())
         self.metrics["rollout/true_correlation"] = self._true_correlation()
+
+    @cached_property
+    def _taken_over(self) -> int:
+        """Labels that the run began with, which are none of its budget."""
+        return self.store.count_answered(0)
 
     def _normalise_outputs(self) -> None:
         """Bring the reward to scale on the clips of the first labels, a first batch of them.

@@ -28,6 +28,7 @@ import yaml
 from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.config import Config
 from prefrl.configfile import read_config, save_config
+from prefrl.environment import find_spec
 from prefrl.errors import UserError, one_line
 from prefrl.usercode import fingerprints, own_files
 
@@ -40,6 +41,9 @@ log = logging.getLogger("prefrl")
 
 FORMAT = 1
 """Version of the folder's layout, in run.json."""
+
+TRAINING_LOCK = ".training"
+"""In a run folder: held by whoever trains the run."""
 
 PACKAGES = ("mujoco", "gymnasium", "torch", "stable-baselines3", "numpy")
 
@@ -121,11 +125,18 @@ class Run:
         write_json(self.path / "run.json", self.record)
 
     def warn_of_edits(self) -> None:
-        """Say which of the user's own files are no longer as they were when the run began."""
-        known = self.record.get("files", {})
-        for file, now in fingerprints(known).items():
-            if now != known[file]:
-                log.warning("'%s' has been edited since '%s' began", file, self.path)
+        """Say which of the user's own files are no longer what the run began with.
+
+        By content: they may lie elsewhere now, and a module of that name elsewhere is another.
+
+        Raises:
+            UserError: The environment's module cannot be imported.
+        """
+        find_spec(self.config.env.id)
+        known = self.record.get("files", {}).values()
+        for file, now in fingerprints(own_files(self.config)).items():
+            if known and now not in known:
+                log.warning("'%s' is not as it was when '%s' began", file, self.path)
 
     @property
     def checkpoints(self) -> Path:
@@ -177,7 +188,7 @@ class Run:
     @property
     def training_lock(self) -> Path:
         """Held by whoever trains the run."""
-        return self.path / ".training"
+        return self.path / TRAINING_LOCK
 
     @property
     def window_lock(self) -> Path:

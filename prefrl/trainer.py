@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import list_checkpoints
-from prefrl.checks import check_inputs, check_source, check_start
+from prefrl.checks import check_inputs, check_source, check_start, warn_of_unused
 from prefrl.clock import Stopwatch
 from prefrl.configfile import load_config, with_absolute_paths
 from prefrl.environment import EndedEarly, find_spec
@@ -105,31 +105,26 @@ def train(
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in given.items()
     }
+    for name, path in (("--oracle", oracle), ("--labels-from", labels_from)):
+        if path == "":
+            raise UserError(f"{name} is empty: name a file, or leave it out")
     find_spec(env_id)  # an unknown environment is named before an unknown preset
     config = load_config(env_id, overrides, preset)
-    if config.run.true_reward:
-        _warn_of_unused(
-            {
-                "--labels": labels,
-                "--labeller": labeller,
-                "--ask": ask,
-                "--wait-for-labels": wait_for_labels,
-                "--teacher": teacher,
-                "--query": query,
-                "--labels-from": labels_from,
-            }
-        )
+    options = {
+        "--labels": labels,
+        "--labeller": labeller,
+        "--ask": ask,
+        "--wait-for-labels": wait_for_labels,
+        "--teacher": teacher,
+        "--query": query,
+        "--labels-from": labels_from,
+    }
+    warn_of_unused(config, {name for name, value in options.items() if value})
     check_start(config)
     folder = Path(out) if out is not None else default_folder(env_id, config.run.seed)
     run = Run.create(folder, with_absolute_paths(config))
     _train(run, None, quiet=quiet)
     return run
-
-
-def _warn_of_unused(options: Mapping[str, Any]) -> None:
-    """Say which options a run on the true reward makes no use of; an oracle still evaluates it."""
-    if unused := [name for name, value in options.items() if value]:
-        log.warning("a run on the true reward asks nothing, so not used: %s", ", ".join(unused))
 
 
 def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
@@ -186,6 +181,11 @@ def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:
             f"the run stopped because of its disk ({error}); labels and checkpoints before that "
             f"are whole: make room, then `prefrl resume {run.path}`"
         ) from error
+    except sqlite3.DatabaseError as error:
+        raise RunFailed(
+            f"the run stopped because its label store, or that which it starts from, is damaged "
+            f"({error}): put a copy in its place, then `prefrl resume {run.path}`"
+        ) from error
     finally:
         torch.set_num_threads(threads)
 
@@ -234,11 +234,17 @@ class _Training:
         remaining = config.run.steps - model.num_timesteps
         try:
             if remaining > 0:
-                self._learn(remaining, callbacks)
+                model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
             if self._stack.ensemble and not self._stack.ensemble.fitted:
                 raise RunFailed(self._why_nothing())
             self._run.finish(self._result())
             self._say_what_was_not_asked()
+        except EndedEarly as error:
+            if not (self._store and self._store.count_answered()):
+                raise
+            raise EndedEarly(
+                f"{error}; --labels-from {self._run.label_file} takes the answers along"
+            ) from error
         finally:
             if self._store and model.num_timesteps >= config.run.steps:
                 self._store.note(state="finished")
@@ -248,16 +254,6 @@ class _Training:
             if self._store:
                 self._store.close()
             self._stack.close()
-
-    def _learn(self, steps: int, callbacks: list[BaseCallback]) -> None:
-        try:
-            self._stack.model.learn(steps, callback=callbacks, reset_num_timesteps=False)
-        except EndedEarly as error:
-            if self._store and self._store.count_answered():
-                raise EndedEarly(
-                    f"{error}; --labels-from {self._run.label_file} takes the answers along"
-                ) from error
-            raise
 
     def _say_what_was_not_asked(self) -> None:
         """Warn of labels for which there were no clips, as where episodes end early."""

@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+from compare import point_mass_clip
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import prefrl
 from envs.point_mass import PointMassEnv
 from prefrl.errors import RunFailed, UserError
+from prefrl.labellers.oracle import Oracle
 from prefrl.labellers.person import Person
 from prefrl.labels.store import LabelStore
+from prefrl.loop import REFIT_GROWTH
 from prefrl.reward.data import LabelledClips
 
 
@@ -138,6 +141,29 @@ def test_the_last_answers_are_learned_from_however_few_they_are(tmp_path):
     agent.learn(9600, callback=loop)
     assert store.count_answered() == 101
     assert learned[-2:] == [100, 101]
+    store.close()
+
+
+def test_labels_taken_over_are_none_of_the_budget(tmp_path):
+    """With as many of them as are to be asked, a refit still waits for 2 % more."""
+    schedule = prefrl.LabelSchedule(budget=100, until=20_000, initial=0.1)
+    agent, loop, store = make_loop(tmp_path / "labels.db", queue=None, schedule=schedule, batch=1)
+    with store.transaction():
+        for i in range(0, 300, 2):
+            pair = point_mass_clip(i), point_mass_clip(i + 1)
+            query = store.ask(*pair, step=0, rule="random")
+            store.answer(query, "left", labeller="ada", seconds=1, step=0)
+    learned = []
+
+    def fit(data, steps, fit=loop._fitter.fit):
+        learned.append(len(data))
+        return fit(data, steps)
+
+    loop._labeller = Oracle()
+    loop._fitter.fit = fit
+    agent.learn(9600, callback=loop)
+    assert len(learned) > 5
+    assert (np.diff(learned) >= REFIT_GROWTH * np.array(learned[:-1])).all()
     store.close()
 
 

@@ -1,6 +1,7 @@
 """Bad input to the command line: one sentence, exit code 2, nothing written."""
 
 import contextlib
+import shutil
 import sqlite3
 import sys
 from pathlib import Path
@@ -42,7 +43,10 @@ def refused(capsys, *arguments: str) -> str:
         (["train", "Ant-v5", "--query", "disagree"], "did you mean 'disagreement'"),
         (["train", "Ant-v5", "--teacher", "orakel"], "did you mean 'oracle'"),
         (["train", "Ant-v5", "--oracle", "no.py:f"], "oracle file 'no.py' does not exist"),
+        (["train", "Ant-v5", "--oracle", ""], "--oracle is empty"),
+        (["train", "Ant-v5", "--preset", "x" * 300], "File name too long"),
         (["train", "Ant-v5", "--labels-from", "no.db"], "'no.db' does not exist"),
+        (["train", "Ant-v5", "--labels-from", ""], "--labels-from is empty"),
         (["train", "Ant-v5", "--labels-from", "."], "'.' is a folder: give 'labels.db'"),
         (["train", "Ant-v5", "--labeller", "none"], "add --labels-from"),
         (["train", "CartPole-v1"], "--allow-termination"),
@@ -168,13 +172,38 @@ def test_labels_from_an_empty_store(tmp_path, capsys):
     assert "'empty.db' has none" in error
 
 
-def test_labels_from_a_foreign_file_leaves_it_alone(tmp_path, capsys):
+@pytest.mark.parametrize("version", [0, 2])
+def test_labels_from_a_foreign_file_leaves_it_alone(capsys, version):
     with contextlib.closing(sqlite3.connect("foreign.db")) as db:
         db.execute("CREATE TABLE mine (x)")
+        db.execute(f"PRAGMA user_version = {version}")
     before = Path("foreign.db").read_bytes()
     error = refused(capsys, "train", "prefrl/PointMass-v0", "--labels-from", "foreign.db")
     assert "'foreign.db' is not a label store" in error
     assert Path("foreign.db").read_bytes() == before
+
+
+DAMAGES = {
+    "cut off": (lambda file: file[: len(file) // 2], ["report", "run"]),
+    "pages": (lambda file: file[:4096] + b"x" * (len(file) - 4096), ["report", "run"]),
+    "clips": (
+        lambda file: file.replace(b"PK\3\4", b"xxxx"),
+        ["train", "prefrl/PointMass-v0", "--labeller", "none", "--labels-from", "run/labels.db"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_labels_are_said_in_a_sentence(point_mass_run, capsys, name):
+    damage, command = DAMAGES[name]
+    shutil.copytree(point_mass_run.path, "run")
+    path = Path("run/labels.db")
+    path.write_bytes(damage(path.read_bytes()))
+    assert main(command)
+    _, err = capsys.readouterr()
+    assert err.startswith("prefrl: ")
+    assert err.count("\n") == 1
+    assert "malformed" in err
 
 
 OWN = """
@@ -218,7 +247,11 @@ def test_bad_own_environment(tmp_path, capsys, monkeypatch, init, step, limit, m
 @pytest.mark.parametrize(
     ("step", "oracle", "message"),
     [
-        ("if self.steps > 400: raise ValueError('late')", "", "failed in a step: ValueError: late"),
+        (
+            "if self.steps > 400: raise ValueError('late')",
+            "",
+            "failed in an episode: ValueError: late",
+        ),
         ("", "return clip.observations[:, 0] / (clip.step == 0)", "not finite"),
         ("", "return clip.observations[:, 0] if clip.step == 0 else late", "NameError"),
     ],
@@ -273,3 +306,20 @@ def test_labels_left_unasked_are_told_of(tmp_path, caplog):
     asked = run.record["result"]["labels_answered"]
     assert asked < 110
     assert f"{asked} of 110 labels were asked" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "unused"),
+    [
+        (
+            {"true_reward": True, "labels": 6},
+            "on the true reward makes no use of --labels, --query",
+        ),
+        ({"labeller": "none"}, "with labeller 'none' makes no use of --query, --teacher"),
+    ],
+)
+def test_options_that_a_run_has_no_use_for_are_named(point_mass_run, caplog, options, unused):
+    if "labeller" in options:
+        options = options | {"labels_from": point_mass_run.label_file, "teacher": "stoc"}
+    prefrl.train("prefrl/PointMass-v0", query="random", steps=960, quiet=True, **options)
+    assert unused in caplog.text

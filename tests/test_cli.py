@@ -1,6 +1,7 @@
 """Every command as a user calls it: what it prints, what it leaves, how it ends."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -190,3 +191,13 @@ def test_no_renderer_says_what_to_install(point_mass_run, tmp_path):
     )
     assert "no renderer works here" in done.stdout, done.stderr
     assert "install EGL" in done.stdout
+
+
+def test_a_reader_that_has_had_enough_is_no_fault():
+    """As `head` is."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "prefrl.cli", "info"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.stderr == ""

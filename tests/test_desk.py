@@ -227,6 +227,14 @@ def test_consistency_of_one_who_always_prefers_the_left(store):
     assert consistency(store) == (0, len(probes))
 
 
+def test_a_correction_later_makes_nobody_more_consistent(store):
+    probes = answer_all(make_desk(store, probes=0.3), store, lambda claim: "left")
+    for claim in probes:
+        again = next(la.answer for la in store.labels(probes=True) if la.query == claim.query)
+        store.answer(claim.query.repeats, again, labeller="reviewer", seconds=1)
+    assert consistency(store) == (0, len(probes))
+
+
 def test_share_of_probes(tmp_path):
     store = LabelStore(tmp_path / "many.db")
     for i in range(400):

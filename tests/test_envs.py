@@ -12,7 +12,6 @@ from prefrl.agent.envs import probe
 from prefrl.config import EnvConfig
 from prefrl.environment import find_spec, make_env
 from prefrl.errors import RunFailed, UserError
-from prefrl.run import Run
 
 FIXED = ["Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"]
 
@@ -68,33 +67,25 @@ def test_unknown_ids_name_the_nearest():
         find_spec("nowhere_at_all:Id-v0")
 
 
-@pytest.mark.parametrize(
-    "command", [["-m", "prefrl.cli"], ["-c", "import prefrl.cli as c; c.main()"]]
-)
-def test_the_projects_environments_are_found_beside_a_users_package_envs(command, tmp_path):
+@pytest.mark.parametrize("options", [["-c"], ["-P", "-c"]], ids=["python -m", "a script"])
+def test_the_projects_environments_are_found_beside_a_users_package_envs(options, tmp_path):
+    """Whether or not the working directory comes first where modules are looked for."""
     (tmp_path / "envs").mkdir()
     (tmp_path / "envs" / "__init__.py").write_text(
         "import gymnasium as gym\n"
         "from gymnasium.envs.classic_control import PendulumEnv\n"
         "gym.register(id='Mine-v0', entry_point=PendulumEnv, max_episode_steps=200)\n"
     )
-    for env_id in ("prefrl/PointMass-v0", "envs:Mine-v0"):
-        out = env_id[-7:]
-        train = [
-            "train",
-            env_id,
-            "--preset",
-            "prefrl/PointMass-v0",
-            "--steps",
-            "2000",
-            "--labels",
-            "4",
-            "--quiet",
-            "--out",
-            out,
-        ]
-        subprocess.run([sys.executable, *command, *train], check=True)
-        assert Run(out).record["result"]
+    program = (
+        "import sys\n"
+        "from prefrl.config import EnvConfig\n"
+        "from prefrl.environment import make_env\n"
+        "print(type(make_env(EnvConfig(id=sys.argv[1])).unwrapped).__name__)\n"
+    )
+    for env_id, kind in (("prefrl/PointMass-v0", "PointMassEnv"), ("envs:Mine-v0", "PendulumEnv")):
+        command = [sys.executable, *options, program, env_id]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == kind
 
 
 OWN = """

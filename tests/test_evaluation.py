@@ -56,12 +56,30 @@ def test_correlation_is_over_pieces(make_episode):
     assert summarise(opposite)[1] == pytest.approx(-1.0)
 
 
+def test_a_measure_of_some_episodes_is_told(make_episode):
+    episodes = [make_episode(1, {}, true=2.0), make_episode(2, {"solved_at": 3.0}, true=1.0)]
+    assert summarise(episodes)[0]["info"] == {"solved_at": {"mean": 3.0, "std": 0.0}}
+
+
+def test_rests_of_episodes_tell_no_correlation(make_clip):
+    """Shorter pieces have less of every reward, however little two rewards have in common."""
+    rng = np.random.default_rng(0)
+
+    def episode(seed, steps):
+        rewards = {name: rng.normal(1, 0.1, steps) for name in ("learned_return", "true_return")}
+        return Episode(seed, 1.0, np.zeros((steps, 1)), make_clip(length=steps), {}, rewards)
+
+    assert abs(summarise([episode(i, 60) for i in range(20)])[1]) < 0.5
+    assert summarise([episode(i, 10 + i) for i in range(20)])[1] > 0.9, "short ones are whole"
+
+
 @pytest.mark.parametrize(
     ("labels", "true_reward", "by"),
     [
         ({}, False, "true_return"),
         ({"oracle": "still.py:score"}, False, "oracle_return"),
         ({"labeller": "human"}, False, "learned_return"),
+        ({"labeller": "none", "source": "labels.db"}, False, "learned_return"),
         ({"oracle": "still.py:score"}, True, "true_return"),
         ({"labeller": "human"}, True, "true_return"),
     ],

@@ -13,7 +13,7 @@ from prefrl.clips.simulator import read_state, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.errors import RunFailed, UserError
-from prefrl.evaluation import roll_out
+from prefrl.evaluation import SEED, roll_out
 from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_metrics
 
@@ -183,6 +183,40 @@ def test_an_episode_that_ends_early_says_how_the_answers_are_kept():
     store = LabelStore("run/labels.db")
     assert store.count_answered()
     store.close()
+
+
+class Seeded(Walk):
+    """Does not go on from one of the seeds of the evaluation."""
+
+    def reset(self, *, seed=None, options=None):
+        self.unlucky = seed == SEED + 4
+        return super().reset(seed=seed)
+
+
+class Ends(Seeded):
+    def step(self, action):
+        observation, reward, _, *rest = super().step(action)
+        return observation, reward, self.unlucky, *rest
+
+
+class Fails(Seeded):
+    def step(self, action):
+        if self.unlucky:
+            raise ConnectionError("simulator gone")
+        return super().step(action)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Fails, r"^Fails-v0 failed in an episode: ConnectionError: simulator gone$"),
+        (Ends, r"--allow-termination .*; --labels-from run/labels\.db takes"),
+    ],
+)
+def test_an_environment_that_fails_in_the_evaluation_fails_the_run_in_a_sentence(kind, message):
+    gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
+    with pytest.raises(RunFailed, match=message):
+        train(f"{kind.__name__}-v0", out="run")
 
 
 def test_what_cannot_be_drawn_says_what_it_lacks(monkeypatch):

@@ -8,7 +8,9 @@ from prefrl.bench.summary import summarise
 
 
 @pytest.mark.parametrize(
-    ("labels", "drawn"), [((30, 60), True), ((30, 30), False)], ids=["budgets", "one budget"]
+    ("labels", "drawn"),
+    [((30, 60), True), ((30, 30), False), ((200, 199), False)],
+    ids=["budgets", "one budget", "one left unasked"],
 )
 def test_return_against_labels_is_drawn_where_a_task_has_several_budgets(labels, drawn, tmp_path):
     """Tasks that differ in their labels have a point each, and no line."""

@@ -15,6 +15,7 @@ from prefrl.bench.results import Results, Row
 from prefrl.bench.runner import run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, load_suite
 from prefrl.errors import RunFailed, UserError
+from prefrl.lock import hold
 from prefrl.run import Run
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
@@ -147,6 +148,43 @@ def test_an_edited_rule_or_oracle_is_not_mixed_in(tmp_path):
         Results(tmp_path / "out").claim(suite)
 
 
+def test_an_edit_between_two_conditions_is_not_mixed_in(tmp_path):
+    """They may have been run one by one, by suites of their own."""
+    own = tmp_path / "own.py"
+    suites = {}
+    for name in ("first", "second"):
+        text = TINY.replace("rule: random", f"rule: '{own}:score'").replace("random", name)
+        suites[name] = suite_of(text)
+    for name, score in (("first", "1"), ("second", "-1")):
+        own.write_text(f"def score(preferences):\n    return {score} * preferences[0]\n")
+        results = Results(tmp_path / "out")
+        results.claim(suites[name])
+        results.put(Row("prefrl/PointMass-v0", name, 0, 1.0, 0.0))
+    Results(tmp_path / "out").claim(suites["second"])
+    with pytest.raises(UserError, match=r"'first' with '.*own\.py' as it was before an edit"):
+        Results(tmp_path / "out").claim(suites["first"])
+
+
+def test_a_run_under_way_is_not_deleted_for_an_edit(tmp_path):
+    """As one left over from a suite that was killed."""
+    own = tmp_path / "own.py"
+    own.write_text("def score(clip):\n    return clip.true_rewards\n")
+    suite = suite_of(TINY.replace("labels: {", f"labels: {{oracle: '{own}:score', "))
+    results = Results(tmp_path / "out")
+    results.claim(suite)
+    config = suite.config("prefrl/PointMass-v0", "random")
+    run = Run.create(results.runs / "prefrl-PointMass-v0-random-seed0", config)
+    own.write_text("def score(clip):\n    return -clip.true_rewards\n")
+    with (
+        hold(run.training_lock),
+        pytest.raises(UserError, match=r"random-seed0' is still being trained with '.*own\.py'"),
+    ):
+        results.claim(suite)
+    assert run.path.exists()
+    results.claim(suite)
+    assert not run.path.exists()
+
+
 def test_an_edited_environment_is_not_mixed_in(tmp_path):
     own = tmp_path / "edited_env.py"
     own.write_text(
@@ -194,3 +232,4 @@ def test_random_actions_are_measured_again_where_the_environment_is_another(tmp_
     shorter = "env: {kwargs: {max_episode_steps: 30}}\n    run: {steps"
     results.claim(suite_of(TINY.replace("run: {steps", shorter)))
     assert not results.rows
+    assert not Results(tmp_path / "out").rows, "nor are they there after a kill"

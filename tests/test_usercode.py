@@ -1,7 +1,9 @@
 """Files of the user's own: which of them decide a run, and that an edit is noticed."""
 
+import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 from compare import TINY, suite_of
 
@@ -54,7 +56,7 @@ def test_an_edit_since_a_run_began_is_noticed(tmp_path, monkeypatch, caplog, tex
     for again in ways:
         caplog.clear()
         again()
-        assert f"'{own}' has been edited since '{run.path}' began" in caplog.text
+        assert f"'{own}' is not as it was when '{run.path}' began" in caplog.text
 
 
 def unfinished(path: Path) -> prefrl.Run:
@@ -63,8 +65,19 @@ def unfinished(path: Path) -> prefrl.Run:
     return run
 
 
-def test_options_that_a_run_on_the_true_reward_has_no_use_for_are_named(caplog):
-    prefrl.train(
-        "prefrl/PointMass-v0", true_reward=True, labels=6, query="random", steps=960, quiet=True
-    )
-    assert "asks nothing, so not used: --labels, --query" in caplog.text
+def test_a_module_of_that_name_in_another_folder_is_noticed(tmp_path, monkeypatch, caplog):
+    folders = [tmp_path / name for name in ("here", "moved", "other")]
+    texts = [ENVIRONMENT, ENVIRONMENT, ENVIRONMENT + "# another\n"]
+    for folder, text in zip(folders, texts, strict=True):
+        folder.mkdir()
+        (folder / "elsewhere.py").write_text(text.replace("Noticed", "Elsewhere"))
+        monkeypatch.setattr(sys, "path", list(sys.path))  # what is put before it is taken back
+        monkeypatch.chdir(folder)
+        sys.modules.pop("elsewhere", None)
+        gym.registry.pop("Elsewhere-v0", None)
+        if folder.name == "here":
+            options = {"preset": "prefrl-PointMass-v0", "labels": 6, "steps": 1920, "quiet": True}
+            run = prefrl.train("elsewhere:Elsewhere-v0", out=tmp_path / "run", **options)
+        prefrl.evaluate(run.path, episodes=1)
+        assert bool(caplog.records) == (folder.name == "other")
+    assert f"'{folders[2] / 'elsewhere.py'}' is not as it was" in caplog.text

@@ -16,8 +16,8 @@ from prefrl.clips.recorder import encode_actions
 from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
-from prefrl.environment import FRAME_SIZE, FixedHorizon, make_drawable, make_env
-from prefrl.errors import RunFailed, UserError, sentence
+from prefrl.environment import FRAME_SIZE, FixedHorizon, acting_in, make_drawable, make_env
+from prefrl.errors import UserError, sentence
 
 PROBE_STEPS = 300
 
@@ -75,13 +75,8 @@ class TimedVecEnv(DummyVecEnv):
         return True
 
     def step_wait(self) -> VecEnvStepReturn:
-        try:
-            with self._stopwatch.stage("simulate"):
-                return self._step_all()
-        except RunFailed:
-            raise
-        except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-            raise RunFailed(f"{self._config.id} failed in a step: {sentence(error)}") from error
+        with self._stopwatch.stage("simulate"), acting_in(self._config.id):
+            return self._step_all()
 
     def _step_all(self) -> VecEnvStepReturn:
         """As SB3's, which copies every number and string in the infos deeply at each step."""

@@ -68,8 +68,7 @@ def draw(
     if scored:
         pictures["conditions"] = lambda: draw_conditions(scored, look, reference, baseline)
         pictures["profile"] = lambda: draw_profile(rows, look, reference)
-    settings = {(s.task, round(s.labels)) for s in scored if s.labels}
-    if len(settings) > len({task for task, _ in settings}):  # else there are only points
+    if _several_budgets(scored):  # else there are only points
         pictures["labels"] = lambda: draw_labels(scored, reference)
     paths = []
     with matplotlib.rc_context({"text.parse_math": False}):  # a "$" in a name is a "$"
@@ -139,6 +138,15 @@ def draw_curves(
     columns = max(1, int(figure.get_size_inches()[0] / (0.6 + 0.09 * longest)))
     figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
     return figure
+
+
+def _several_budgets(summaries: Sequence[Summary]) -> bool:
+    """Whether a task's conditions differ in their labels by more than a few left unasked."""
+    labels: dict[str, list[float]] = {}
+    for summary in summaries:
+        if summary.labels:
+            labels.setdefault(summary.task, []).append(summary.labels)
+    return any(max(counts) > 1.1 * min(counts) for counts in labels.values())
 
 
 def draw_labels(summaries: Sequence[Summary], reference: str) -> Any:

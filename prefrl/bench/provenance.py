@@ -5,7 +5,8 @@
     versions:         of the packages that results depend on
     configurations:   of each task and condition
     random_actions:   the environment that random actions were measured in, by task
-    files:            fingerprints of the user's own environments, rules, oracles and labels
+    files:            fingerprints of the user's own environments, rules, oracles and labels, of
+                      each task and condition
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from prefrl.bench.suites import Suite, difference
+from prefrl.bench.suites import RANDOM_ACTIONS, Suite, difference
 from prefrl.config import Config
 from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
 from prefrl.environment import module_file
@@ -47,7 +48,11 @@ class Provenance:
             self._versions: dict[str, str] = dict(known.get("versions", {}))
             self._configurations: dict[str, dict] = dict(known.get("configurations", {}))
             self._random_actions: dict[str, dict] = dict(known.get("random_actions", {}))
-            self._files: dict[str, str] = dict(known.get("files", {}))
+            files: dict[str, dict] = known.get("files", {})
+            self._files: dict[str, dict[str, dict[str, str]]] = {
+                task: {name: dict(found) for name, found in by_name.items()}
+                for task, by_name in files.items()
+            }
         except (UserError, ValueError, AttributeError, TypeError):
             raise UserError(f"'{self._path}' cannot be read: give another --out") from None
 
@@ -78,7 +83,7 @@ class Provenance:
         for (task, name), config in configs.items():
             if (task, name) in tried:
                 self._refuse_configuration(task, name, config)
-            if (task, name) in finished and (file := self._edited_file(_files(config))):
+            if (task, name) in finished and (file := self._edited_file(task, name, _files(config))):
                 raise UserError(
                     f"'{self._folder}' holds results of {task} under '{name}' with '{file}' as it "
                     f"was before an edit: give another --out"
@@ -87,24 +92,25 @@ class Provenance:
     def edited(self, suite: Suite) -> Iterator[tuple[str, str, str]]:
         """Each task and condition that a file of the user's decides, and that file, if edited."""
         for (task, name), config in _configurations(suite):
-            if file := self._edited_file(_files(config)):
+            if file := self._edited_file(task, name, _files(config)):
                 yield task, name, file
 
     def measured_elsewhere(self, suite: Suite, task: str) -> bool:
         """Whether random actions were measured in another environment than the suite's."""
         place = asdict(suite.plain(task))
         return self._random_actions.get(task, place) != place or bool(
-            self._edited_file([module_file(task)])
+            self._edited_file(task, RANDOM_ACTIONS, [module_file(task)])
         )
 
     def note(self, suite: Suite) -> None:
         """Write down what the suite is run with, beside what is known already."""
         for task in suite.tasks:
             self._random_actions[task] = asdict(suite.plain(task))
+            self._note_files(task, RANDOM_ACTIONS, [module_file(task)])
         for (task, name), config in _configurations(suite):
             self._versions |= versions(config)
             self._configurations.setdefault(task, {})[name] = config_to_tree(config)
-            self._files |= fingerprints(_files(config))
+            self._note_files(task, name, _files(config))
         known = {
             "suite": suite.name,
             "versions": self._versions,
@@ -139,12 +145,17 @@ class Provenance:
                 f"another --out"
             )
 
-    def _edited_file(self, files: Iterable[str]) -> str:
+    def _edited_file(self, task: str, name: str, files: Iterable[str]) -> str:
         """The first of these files that is not as it was; empty if all are."""
+        known = self._files.get(task, {}).get(name, {})
         for file, fingerprint in fingerprints(files).items():
-            if self._files.get(file, fingerprint) != fingerprint:
+            if known.get(file, fingerprint) != fingerprint:
                 return file
         return ""
+
+    def _note_files(self, task: str, name: str, files: Iterable[str]) -> None:
+        if found := fingerprints(files):
+            self._files.setdefault(task, {})[name] = found
 
 
 def _files(config: Config) -> list[str]:

@@ -14,6 +14,7 @@ import glob
 import io
 import logging
 import shutil
+import sqlite3
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,8 +26,9 @@ import numpy as np
 from prefrl.bench.provenance import Provenance
 from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, folder_of
 from prefrl.errors import RunFailed, UserError
+from prefrl.lock import is_held
 from prefrl.metrics import read_metrics
-from prefrl.run import Run, replace_text
+from prefrl.run import TRAINING_LOCK, Run, replace_text
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,8 @@ class Results:
         """Note what the suite is to be run with, unless other results lie there already.
 
         Raises:
-            UserError: They were made with other versions, configurations or files.
+            UserError: They were made with other versions, configurations or files, or one that an
+                edited file decides is still being trained.
         """
         self._provenance.refuse(
             suite,
@@ -124,11 +127,18 @@ class Results:
         )
         for task, condition, file in self._provenance.edited(suite):
             for unfinished in self._run_folders(task, condition):
+                if is_held(unfinished / TRAINING_LOCK):  # left over from a suite that was killed
+                    raise UserError(
+                        f"'{unfinished}' is still being trained with '{file}' as it was before an "
+                        f"edit: wait for its end, or give another --out"
+                    )
                 log.warning("'%s' is trained anew, because '%s' was edited", unfinished, file)
                 shutil.rmtree(unfinished)
-        for task in suite.tasks:
-            if self._provenance.measured_elsewhere(suite, task):
-                self.rows.pop((task, RANDOM_ACTIONS, 0), None)
+        other = [t for t in suite.tasks if self._provenance.measured_elsewhere(suite, t)]
+        for task in other:
+            self.rows.pop((task, RANDOM_ACTIONS, 0), None)
+        if other:
+            self._write()  # before it is noted that those in the suite's environment count
         self._provenance.note(suite)
 
     def _run_folders(self, task: str, condition: str) -> list[Path]:
@@ -157,7 +167,8 @@ class Results:
         """Write down a finished run.
 
         Raises:
-            RunFailed: Its return is not a number, or it was trained with other versions.
+            RunFailed: Its return is not a number, it was trained with other versions, or its
+                labels cannot be read.
         """
         self._provenance.check_run(run)
         if run.record["result"]["true_return_mean"] is None:
@@ -169,12 +180,16 @@ class Results:
             key: float("nan") if value is None else value
             for key, value in run.record["result"].items()
         }
+        try:
+            shares = answer_shares(run)
+        except (UserError, sqlite3.DatabaseError) as error:
+            raise RunFailed(f"its labels cannot be read: {error}") from error
         row = Row(
             *cell.key,
             true_return_mean=result["true_return_mean"],
             true_return_std=result["true_return_std"],
             labels_answered=result["labels_answered"],
-            **answer_shares(run),
+            **shares,
             learned_true_correlation=result["learned_true_correlation"],
             steps=result["steps"],
             steps_per_second=result["steps_per_second"],
@@ -193,6 +208,9 @@ class Results:
     def put(self, row: Row) -> None:
         """Write down a row."""
         self.rows[row.key] = row
+        self._write()
+
+    def _write(self) -> None:
         self._curves.sort(key=lambda p: (p.task, p.condition, p.seed, p.step))
         write_table(self.folder / "curves.csv", [asdict(point) for point in self._curves])
         ordered = [self.rows[key] for key in sorted(self.rows)]

@@ -259,11 +259,15 @@ def own(shown: str, swapped: bool) -> str:
 
 
 def consistency(store: LabelStore) -> tuple[int, int]:
-    """`(agreeing, probes)`: answers to probes that agree with the pair's first answer."""
-    first = {label.query.id: label.answer for label in store.labels()}
-    repeats = [
-        (first[label.query.repeats], label.answer)
-        for label in store.labels(probes=True)
-        if label.query.repeats in first and label.answer != "skip"
-    ]
+    """`(agreeing, probes)`: answers to probes that agree with the pair's answer before.
+
+    A correction of that one later, as in a review, changes nothing.
+    """
+    repeats = store.db.execute(
+        "SELECT earlier.answer, again.answer FROM standing again "
+        "JOIN queries q ON q.id = again.query "
+        "JOIN answers earlier ON earlier.id = (SELECT max(id) FROM answers WHERE query = q.repeats "
+        "AND id < (SELECT min(id) FROM answers WHERE query = q.id)) "
+        "WHERE again.answer <> 'skip'"
+    ).fetchall()
     return sum(before == after for before, after in repeats), len(repeats)

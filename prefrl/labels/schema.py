@@ -78,6 +78,9 @@ MIGRATIONS = (
 
 VERSION = len(MIGRATIONS)
 
+TABLES = {"facts", "clips", "queries", "labellers", "answers"}
+"""Of every version."""
+
 
 def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connection:
     """Open a store; unless `read_only`, make it if there is none and bring it up to date.
@@ -98,7 +101,8 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
             raise _not_a_store(path, error) from None
         db, version = _open_untouched(path, patience)
     try:
-        if version <= VERSION and not read_only:
+        foreign = not _tables(db) >= TABLES if version else read_only
+        if version <= VERSION and not read_only and not foreign:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
@@ -106,16 +110,20 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
                 _migrate(db)
     except sqlite3.DatabaseError as error:
         raise _not_a_store(path, error) from None
-    if version == 0 and read_only:
-        db.close()
-        raise UserError(f"'{path}' is not a label store: it has no labels' tables")
     if version > VERSION:
         db.close()
         raise UserError(
             f"'{path}' has label store version {version}, this prefrl reads up to "
             f"{VERSION}: upgrade prefrl"
         )
+    if foreign:
+        db.close()
+        raise UserError(f"'{path}' is not a label store: it has no labels' tables")
     return db
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _open(path: Path, mode: str, patience: float) -> tuple[sqlite3.Connection, int]:
@@ -155,7 +163,8 @@ def _open_untouched(path: Path, patience: float) -> tuple[sqlite3.Connection, in
 
 def _not_a_store(path: Path, error: sqlite3.DatabaseError) -> Exception:
     """The disk's error as it is, or else a sentence about the file."""
-    if any(word in str(error) for word in ("disk", "full", "readonly", "locked", "unable")):
+    words = ("disk I/O", "full", "readonly", "locked", "unable")
+    if any(word in str(error) for word in words):
         return error
     return UserError(f"'{path}' is not a label store: {error}")
 

@@ -12,7 +12,10 @@ one: the latest counts, and both stay. ::
 An answer is on disk (committed, synced) when `answer` returns.
 """
 
+import sqlite3
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -186,13 +189,20 @@ class LabelStore:
         return row
 
     def clip(self, clip_id: int) -> Clip:
-        """The clip with that id."""
+        """The clip with that id.
+
+        Raises:
+            sqlite3.DatabaseError: What the file holds of it is damaged.
+        """
         if clip_id in self._recent:
             return self._recent[clip_id]
         row = self.db.execute("SELECT data FROM clips WHERE id = ?", (clip_id,)).fetchone()
         if row is None:
             raise KeyError(f"no clip {clip_id} in {self.path}")
-        clip = Clip.from_bytes(row[0])
+        try:
+            clip = Clip.from_bytes(row[0])
+        except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, OSError, EOFError) as error:
+            raise sqlite3.DatabaseError(f"clip {clip_id} is malformed: {error}") from error
         self._remember(clip_id, clip)
         return clip
 
