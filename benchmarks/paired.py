@@ -1,13 +1,15 @@
-"""Query rules beside `random`, seed by seed: `python benchmarks/paired.py`.
+"""Conditions side by side, seed by seed: `python benchmarks/paired.py [rules|teachers]`.
 
 Runs of one seed begin alike: with the same policy, and the same pairs until a reward is there to
-choose by. So what a rule does shows in the difference between two runs of one seed, in units of the
-true reward's return over that of random actions. Runs are paired within each measurement; their
-differences are put together.
+choose by. So what a condition does shows in the difference between two runs of one seed, in units
+of the true reward's return over that of random actions. Runs are paired within each measurement;
+their differences are put together.
 """
 
+import argparse
 import csv
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +19,44 @@ from prefrl.bench.suites import RANDOM_ACTIONS
 
 HERE = Path(__file__).parent
 
-MEASUREMENTS = (
-    (HERE / "results" / "rules" / "results.csv", HERE / "swimmer_rules.csv"),
-    (HERE / "earlier" / "rules-40-steps" / "results.csv",),
-    (HERE / "earlier" / "rules" / "results.csv",),
-)
-"""Tables of one program each, that of today first."""
+MEASUREMENTS = {
+    "rules": (
+        (HERE / "results" / "rules" / "results.csv", HERE / "swimmer_rules.csv"),
+        (HERE / "earlier" / "rules-40-steps" / "results.csv",),
+        (HERE / "earlier" / "rules" / "results.csv",),
+    ),
+    "teachers": ((HERE / "results" / "teachers" / "results.csv",),),
+}
+"""Tables of one program each."""
 
-BASELINE, CEILING = "random", "true-reward"
+PAIRS = {
+    "rules": [
+        (rule, "random")
+        for rule in (
+            "mutual-information",
+            "disagreement",
+            "entropy",
+            "hybrid",
+            "diverse-disagreement",
+            "near-policy",
+            "diverse",
+        )
+    ],
+    "teachers": [
+        *(
+            (teacher, "oracle")
+            for teacher in ("equal", "skip", "mistake", "stoc", "myopic", "human-like")
+        ),
+        ("oracle", "oracle-no-error-term"),
+        ("mistake", "mistake-no-error-term"),
+        ("human-like", "human-like-no-error-term"),
+        ("equal", "equal-left-out"),
+        ("human-like", "human-like-equal-left-out"),
+    ],
+}
+"""Conditions, each with the one that it is to be compared with."""
+
+CEILING = "true-reward"
 
 FLIPS = 20_000
 """Draws of the permutation test."""
@@ -34,32 +66,35 @@ Returns = dict[str, dict[str, dict[int, float]]]
 
 
 def main() -> None:
-    """Print a table with a row for each rule."""
-    differences: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for tables in MEASUREMENTS:
-        for task, by_rule in read(*tables).items():
-            random = by_rule[BASELINE]
-            zero = by_rule[RANDOM_ACTIONS][0]
-            one = float(np.mean(list(by_rule[CEILING].values())))
-            for rule in by_rule.keys() - {BASELINE, CEILING, RANDOM_ACTIONS}:
-                differences[rule][task] += [
-                    (value - random[seed]) / (one - zero)
-                    for seed, value in sorted(by_rule[rule].items())
-                ]
+    """Print a table for each suite."""
+    parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(PAIRS)}")
+    for suite in parser.parse_args().suites or PAIRS:
+        if suite not in PAIRS:
+            parser.error(f"unknown suite '{suite}': there are {', '.join(PAIRS)}")
+        tables = [read(*paths) for paths in MEASUREMENTS[suite]]
+        tasks = list(tables[0])
+        print(f"\n| | beside | pairs | better | difference | p | {' | '.join(tasks)} |")
+        print("| --- |" + " --- |" * (5 + len(tasks)))
+        for condition, other in PAIRS[suite]:
+            show(condition, other, [differences(tables, t, condition, other) for t in tasks])
+
+
+def show(condition: str, other: str, scores: list[np.ndarray]) -> None:
+    """Print a row of the table: of the differences in each task."""
     rng = np.random.default_rng(0)
-    tasks = sorted({task for by_task in differences.values() for task in by_task})
-    print(f"| rule | pairs | better | difference | p | {' | '.join(tasks)} |")
-    print("| --- | --- | --- | --- | --- |" + " --- |" * len(tasks))
-    rows = {rule: [np.array(by_task[t]) for t in tasks] for rule, by_task in differences.items()}
-    for rule, scores in sorted(rows.items(), key=lambda row: -float(mean(row[1]))):
-        low, high = interval(mean, scores, rng=rng)
-        pairs = np.concatenate(scores)
-        print(
-            f"| {rule} | {len(pairs)} | {(pairs > 0).mean():.2f} "
-            f"| {mean(scores):+.2f} [{low:+.2f}, {high:+.2f}] | {by_chance(scores, rng):.3f} | "
-            + " | ".join(f"{task.mean():+.2f}" for task in scores)
-            + " |"
-        )
+    low, high = interval(mean, scores, rng=rng)
+    pairs = np.concatenate(scores)
+    cells = [
+        condition,
+        other,
+        f"{len(pairs)}",
+        f"{(pairs > 0).mean():.2f}",
+        f"{mean(scores):+.2f} [{low:+.2f}, {high:+.2f}]",
+        f"{by_chance(scores, rng):.3f}",
+        *(f"{task.mean():+.2f}" for task in scores),
+    ]
+    print(f"| {' | '.join(cells)} |")
 
 
 def read(*paths: Path) -> Returns:
@@ -71,6 +106,20 @@ def read(*paths: Path) -> Returns:
                 value = float(row["true_return_mean"])
                 found[row["task"]][row["condition"]][int(row["seed"])] = value
     return found
+
+
+def differences(tables: Sequence[Returns], task: str, condition: str, other: str) -> np.ndarray:
+    """By how much more each run of a condition gets than the other's of the same seed, `(n,)`."""
+    found = []
+    for table in tables:
+        returns = table[task]
+        zero = returns[RANDOM_ACTIONS][0]
+        one = float(np.mean(list(returns[CEILING].values())))
+        found += [
+            (returns[condition][seed] - returns[other][seed]) / (one - zero)
+            for seed in sorted(returns[condition])
+        ]
+    return np.array(found)
 
 
 def by_chance(scores: list[np.ndarray], rng: np.random.Generator) -> float:
