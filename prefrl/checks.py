@@ -195,6 +195,12 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
         labels = source.labels()
         if not labels:
             raise UserError(f"labels to start from: '{path}' has none")
+        useless = {"skip"} if config.reward.learn_equal else {"skip", "equal"}
+        if config.labels.labeller == "none" and useless.issuperset(la.answer for la in labels):
+            raise UserError(
+                f"labels to start from: '{path}' has none to learn from: all {len(labels)} are "
+                f"{' or '.join(sorted(useless))}"
+            )
         # Who writes a store in a program of their own need not say of what it is.
         env_id = source.facts().get("environment", config.env.id)
         found = source.clip(labels[0].query.left_clip).inputs.shape

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from compare import point_mass_clip
 
 import prefrl
 from envs.point_mass import PointMassEnv
@@ -170,6 +171,16 @@ def test_labels_from_an_empty_store(tmp_path, capsys):
     LabelStore(tmp_path / "empty.db").close()
     error = refused(capsys, "train", "prefrl/PointMass-v0", "--labels-from", "empty.db")
     assert "'empty.db' has none" in error
+
+
+def test_labels_from_a_store_of_skips_alone(capsys):
+    store = LabelStore("skips.db")
+    query = store.ask(point_mass_clip(0), point_mass_clip(1), step=1, rule="random")
+    store.answer(query, "skip", labeller="ada", seconds=1, step=1)
+    store.close()
+    options = ["--labels-from", "skips.db", "--labeller", "none"]
+    error = refused(capsys, "train", "prefrl/PointMass-v0", *options)
+    assert "'skips.db' has none to learn from: all 1 are skip" in error
 
 
 @pytest.mark.parametrize("version", [0, 2])
