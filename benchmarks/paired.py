@@ -1,21 +1,18 @@
 """Conditions side by side, seed by seed: `python benchmarks/paired.py [rules|teachers]`.
 
-Runs of one seed begin alike: with the same policy, and the same pairs until a reward is there to
-choose by. So what a condition does shows in the difference between two runs of one seed, in units
-of the true reward's return over that of random actions. Runs are paired within each measurement;
-their differences are put together.
+The column `difference` of a suite's `aggregate.csv`, put together from several measurements, within
+which runs are paired, and for pairs of conditions that no suite compares.
 """
 
 import argparse
 import csv
-from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from prefrl.bench.results import Row
 from prefrl.bench.stats import interval, mean
-from prefrl.bench.suites import RANDOM_ACTIONS
+from prefrl.bench.summary import pair_up
 
 HERE = Path(__file__).parent
 
@@ -61,9 +58,6 @@ CEILING = "true-reward"
 FLIPS = 20_000
 """Draws of the permutation test."""
 
-Returns = dict[str, dict[str, dict[int, float]]]
-"""True return by task, condition and seed."""
-
 
 def main() -> None:
     """Print a table for each suite."""
@@ -73,11 +67,13 @@ def main() -> None:
         if suite not in PAIRS:
             parser.error(f"unknown suite '{suite}': there are {', '.join(PAIRS)}")
         tables = [read(*paths) for paths in MEASUREMENTS[suite]]
-        tasks = list(tables[0])
+        tasks = list(dict.fromkeys(row.task for row in tables[0]))
         print(f"\n| | beside | pairs | better | difference | p | {' | '.join(tasks)} |")
         print("| --- |" + " --- |" * (5 + len(tasks)))
         for condition, other in PAIRS[suite]:
-            show(condition, other, [differences(tables, t, condition, other) for t in tasks])
+            found = [pair_up(rows, CEILING, other) for rows in tables]
+            scores = [np.concatenate([pairs[t, condition] for pairs in found]) for t in tasks]
+            show(condition, other, scores)
 
 
 def show(condition: str, other: str, scores: list[np.ndarray]) -> None:
@@ -97,29 +93,16 @@ def show(condition: str, other: str, scores: list[np.ndarray]) -> None:
     print(f"| {' | '.join(cells)} |")
 
 
-def read(*paths: Path) -> Returns:
-    """The returns of these tables."""
-    found: Returns = defaultdict(lambda: defaultdict(dict))
+def read(*paths: Path) -> list[Row]:
+    """The runs of these tables."""
+    rows = []
     for path in paths:
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                value = float(row["true_return_mean"])
-                found[row["task"]][row["condition"]][int(row["seed"])] = value
-    return found
-
-
-def differences(tables: Sequence[Returns], task: str, condition: str, other: str) -> np.ndarray:
-    """By how much more each run of a condition gets than the other's of the same seed, `(n,)`."""
-    found = []
-    for table in tables:
-        returns = table[task]
-        zero = returns[RANDOM_ACTIONS][0]
-        one = float(np.mean(list(returns[CEILING].values())))
-        found += [
-            (returns[condition][seed] - returns[other][seed]) / (one - zero)
-            for seed in sorted(returns[condition])
-        ]
-    return np.array(found)
+            rows += [
+                Row(r["task"], r["condition"], int(r["seed"]), float(r["true_return_mean"]), 0.0)
+                for r in csv.DictReader(file)
+            ]
+    return rows
 
 
 def by_chance(scores: list[np.ndarray], rng: np.random.Generator) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import yaml
 
-from prefrl.bench.suites import Suite, suite_from_tree
+from prefrl.bench.results import Row
+from prefrl.bench.suites import RANDOM_ACTIONS, Suite, suite_from_tree
 from prefrl.clips.clip import Clip
 from prefrl.run import Run
 
@@ -28,6 +29,18 @@ conditions:
   random: {query: {rule: random}}
 """
 """A suite of two such runs."""
+
+ROWS = [
+    Row("A-v0", RANDOM_ACTIONS, 0, 10.0, 0.0),
+    Row("A-v0", "true", 0, 100.0, 0.0, steps=1000),
+    Row("A-v0", "true", 1, 120.0, 0.0, steps=1000),
+    Row("A-v0", "few", 0, 60.0, 0.0, labels_answered=5, steps=1000),
+    Row("A-v0", "few", 1, 110.0, 0.0, labels_answered=7, steps=1000),
+    Row("B-v0", RANDOM_ACTIONS, 0, -50.0, 0.0),
+    Row("B-v0", "true", 0, -10.0, 0.0, steps=500),
+    Row("B-v0", "few", 0, -30.0, 0.0, labels_answered=6, steps=500),
+]
+"""Of two tasks, one of which has one run of each condition."""
 
 
 def suite_of(text: str) -> Suite:

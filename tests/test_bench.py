@@ -15,10 +15,9 @@ from compare import TINY, suite_of
 
 from prefrl.bench.bench import bench
 from prefrl.bench.board import Board, duration
-from prefrl.bench.plots import draw
 from prefrl.bench.results import CurvePoint, Results, Row, answer_shares, curve
 from prefrl.bench.runner import train_cell, why_it_ended
-from prefrl.bench.suites import ALL, RANDOM_ACTIONS
+from prefrl.bench.suites import RANDOM_ACTIONS
 from prefrl.bench.summary import summarise
 from prefrl.errors import RunFailed, UserError
 from prefrl.labels.store import LabelStore
@@ -267,73 +266,6 @@ def test_a_curve_is_the_mean_over_each_fortieth_of_a_run(tmp_path):
     lines = ["time/step,rollout/true_return", *(f"{step},{value}" for step, value in rows)]
     (run.path / "metrics.csv").write_text("\n".join(lines) + "\n")
     assert curve(run) == [(96, 3.0), (192, 5.0), (3840, 8.0)]
-
-
-ROWS = [
-    Row("A-v0", RANDOM_ACTIONS, 0, 10.0, 0.0),
-    Row("A-v0", "true", 0, 100.0, 0.0, steps=1000),
-    Row("A-v0", "true", 1, 120.0, 0.0, steps=1000),
-    Row("A-v0", "few", 0, 60.0, 0.0, labels_answered=5, steps=1000),
-    Row("A-v0", "few", 1, 110.0, 0.0, labels_answered=7, steps=1000),
-    Row("B-v0", RANDOM_ACTIONS, 0, -50.0, 0.0),
-    Row("B-v0", "true", 0, -10.0, 0.0, steps=500),
-    Row("B-v0", "few", 0, -30.0, 0.0, labels_answered=6, steps=500),
-]
-
-
-def test_summaries_by_hand():
-    found = {(s.task, s.condition): s for s in summarise(ROWS, reference="true", baseline="true")}
-    few = found["A-v0", "few"]
-    assert (few.runs, few.labels, few.steps) == (2, 6.0, 1000)
-    assert few.true_return.value == 85
-    assert few.deviation == pytest.approx(np.sqrt(2) * 25)
-    margin = 12.7062 * 25  # t of one degree of freedom
-    assert few.true_return.low == pytest.approx(85 - margin, rel=1e-4)
-    assert few.true_return.high == pytest.approx(85 + margin, rel=1e-4)
-    # (60 - 10) / 100 and (110 - 10) / 100.
-    assert few.normalised.value == pytest.approx(0.75)
-    assert (few.normalised.low, few.normalised.high) == (0.5, 1.0)
-    assert few.improvement.value == 0.25  # 110 beats 100, 60 beats none
-    whole = found[ALL, "few"]
-    assert (whole.tasks, whole.runs) == (2, 3)
-    # 0.5, 1.0 on A and twice 0.5 on B, which counts the same: the middle two are 0.5.
-    assert whole.normalised.value == pytest.approx(0.5)
-    assert np.isnan(whole.true_return.value)
-    assert found["A-v0", "true"].normalised.value == pytest.approx(1.0)
-    assert np.isnan(found["A-v0", "true"].improvement.value)
-
-
-def test_a_task_without_its_reference_is_not_normalised():
-    found = summarise(ROWS[:5] + ROWS[7:], reference="true")
-    by_key = {(s.task, s.condition): s for s in found}
-    assert np.isnan(by_key["B-v0", "few"].normalised.value)
-    assert by_key[ALL, "few"].normalised.value == by_key["A-v0", "few"].normalised.value
-
-
-def test_a_reference_that_is_no_better_than_chance_is_no_scale():
-    worse = [Row("A-v0", "true", 2, -300.0, 0.0, steps=1000)]
-    found = {(s.task, s.condition): s for s in summarise(ROWS + worse, reference="true")}
-    assert np.isnan(found["A-v0", "few"].normalised.value)
-    assert found[ALL, "few"].normalised.value == found["B-v0", "few"].normalised.value
-
-
-def test_a_single_run_has_no_interval():
-    single = next(s for s in summarise(ROWS, reference="true") if s.task == "B-v0")
-    assert single.true_return.value == -10
-    assert np.isnan(single.true_return.low)
-
-
-def test_pictures_stand_odd_words_and_outliers(tmp_path):
-    rows = [
-        *ROWS,
-        Row("A-v0", "few", 2, 1e9, 0.0, labels_answered=5, steps=1000),
-        Row("B-v0", "$x_$y", 0, -20.0, 0.0, labels_answered=9, steps=500),
-    ]
-    title = "What costs $1 and $2? " * 12
-    summaries = summarise(rows, reference="true", baseline="few")
-    paths = draw(tmp_path, rows, [], summaries, title=title, reference="true", baseline="few")
-    assert {path.stem for path in paths} == {"curves", "conditions", "profile", "labels"}
-    assert "$x_$y" in (tmp_path / "conditions.svg").read_text()
 
 
 def test_time_left_goes_by_each_tasks_own_speed():

@@ -186,18 +186,26 @@ def draw_conditions(
 ) -> Any:
     """A bar for each condition, best first, with its interval; dots are single tasks.
 
-    Beside it the probability that a run beats one of the baseline's, where there is a baseline.
+    Beside it, where there is a baseline, the probability that a run beats one of the baseline's,
+    and how much more it gets than the one of its own seed.
     """
     from matplotlib import pyplot as plt
 
     tasks = [t for t in dict.fromkeys(s.task for s in summaries) if t != ALL]
     whole = [s for s in summaries if s.task == (ALL if len(tasks) > 1 else tasks[0])]
     whole.sort(key=lambda s: s.normalised.value)
-    compared = any(not math.isnan(s.improvement.value) for s in whole)
+    beside = [
+        (name, even, words)
+        for name, even, words in (
+            ("improvement", 0.5, f"probability of improvement over {baseline} (95 %)"),
+            ("difference", 0.0, f"normalised, less {baseline} of the same seed (95 %)"),
+        )
+        if any(not math.isnan(getattr(s, name).value) for s in whole)
+    ]
     figure, axes = plt.subplots(
         1,
-        1 + compared,
-        figsize=(6 + 4 * compared, 1.6 + 0.42 * len(whole)),
+        1 + len(beside),
+        figsize=(6 + 4 * len(beside), 1.6 + 0.42 * len(whole)),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -230,20 +238,20 @@ def draw_conditions(
     bars.set_yticks(places, [s.condition for s in whole])
     bars.set_xlabel(f"normalised true return (IQM, 95 %; 1 is {reference})")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
-    if compared:
-        chance = axes[0, 1]
-        shown = [(p, s) for p, s in enumerate(whole) if not math.isnan(s.improvement.value)]
-        chance.errorbar(
-            [s.improvement.value for _, s in shown],
+    for axis, (name, even, words) in zip(axes[0, 1:], beside, strict=True):
+        shown = [(p, s) for p, s in enumerate(whole) if not math.isnan(getattr(s, name).value)]
+        axis.errorbar(
+            [getattr(s, name).value for _, s in shown],
             [p for p, _ in shown],
-            xerr=_errors([s for _, s in shown], "improvement"),
+            xerr=_errors([s for _, s in shown], name),
             fmt="o",
             color="black",
             capsize=3,
         )
-        chance.axvline(0.5, color=GREY, lw=1, ls=":")
-        chance.set_xlim(-0.02, 1.02)  # whole dots at both ends
-        chance.set_xlabel(f"probability of improvement over {baseline} (95 %)")
+        axis.axvline(even, color=GREY, lw=1, ls=":")
+        axis.set_xlabel(words)
+        if name == "improvement":
+            axis.set_xlim(-0.02, 1.02)  # whole dots at both ends
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     return figure

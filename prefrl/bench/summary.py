@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefrl.bench.results import Row
-from prefrl.bench.stats import Scores, improvement, interval, iqm, mean_interval
+from prefrl.bench.stats import Scores, improvement, interval, iqm, mean, mean_interval
 from prefrl.bench.suites import ALL, RANDOM_ACTIONS
 
 NAN = float("nan")
@@ -47,6 +47,9 @@ class Summary:
     """Interquartile mean of the normalised returns, with a stratified bootstrap interval."""
     improvement: Estimate
     """Probability that a run beats one of the baseline's on the same task; likewise."""
+    difference: Estimate
+    """Mean of the normalised returns less those of the baseline's runs of the same seeds: runs of
+    one seed begin alike. With Student's interval for one task, else the bootstrap's."""
 
     def cells(self) -> dict[str, object]:
         """The summary as a row of a table."""
@@ -58,7 +61,7 @@ class Summary:
             "labels": self.labels,
             "steps": self.steps,
         }
-        for name in ("true_return", "normalised", "improvement"):
+        for name in ("true_return", "normalised", "improvement", "difference"):
             estimate: Estimate = getattr(self, name)
             row |= {
                 name: estimate.value,
@@ -85,14 +88,47 @@ def normalise(returns: Returns, reference: str) -> Returns:
 
     Tasks that lack either, or on which the reference is not above random actions, are left out.
     """
-    normalised = {}
-    for (task, condition), values in returns.items():
+    scales = _scales(returns, reference)
+    return {
+        (task, condition): (values - scales[task][0]) / (scales[task][1] - scales[task][0])
+        for (task, condition), values in returns.items()
+        if task in scales and condition != RANDOM_ACTIONS
+    }
+
+
+def pair_up(rows: Iterable[Row], reference: str, baseline: str) -> Returns:
+    """Normalised returns less those of the baseline's runs of the same task and seed.
+
+    Args:
+        rows: The runs, and those of random actions.
+        reference: The condition whose mean counts as 1.
+        baseline: The condition beside which others are put.
+
+    Returns:
+        `(n_pairs,)` by task and condition, in the order of seeds; seeds that only one of them has
+        are left out, and tasks that cannot be normalised.
+    """
+    rows = sorted(rows, key=lambda row: row.key)
+    scales = _scales(returns_of(rows), reference)
+    others = {(r.task, r.seed): r.true_return_mean for r in rows if r.condition == baseline}
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row.task in scales and row.condition not in (baseline, RANDOM_ACTIONS):
+            zero, one = scales[row.task]
+            if (other := others.get((row.task, row.seed))) is not None:
+                pairs = found.setdefault((row.task, row.condition), [])
+                pairs.append((row.true_return_mean - other) / (one - zero))
+    return {key: np.array(values) for key, values in found.items()}
+
+
+def _scales(returns: Returns, reference: str) -> dict[str, tuple[float, float]]:
+    """By task what counts as 0 and as 1, where both are known and in that order."""
+    found = {}
+    for task in {task for task, _ in returns}:
         zero, one = returns.get((task, RANDOM_ACTIONS)), returns.get((task, reference))
-        if zero is None or one is None or condition == RANDOM_ACTIONS:
-            continue
-        if one.mean() > zero.mean():
-            normalised[task, condition] = (values - zero.mean()) / (one.mean() - zero.mean())
-    return normalised
+        if zero is not None and one is not None and one.mean() > zero.mean():
+            found[task] = (float(zero.mean()), float(one.mean()))
+    return found
 
 
 def summarise(
@@ -109,6 +145,7 @@ def summarise(
     rng = np.random.default_rng(seed)
     returns = returns_of(rows)
     normalised = normalise(returns, reference)
+    pairs = pair_up(rows, reference, baseline)
     tasks = list(dict.fromkeys(row.task for row in rows))
     conditions = list(dict.fromkeys(r.condition for r in rows if r.condition != RANDOM_ACTIONS))
 
@@ -120,6 +157,9 @@ def summarise(
             return Estimate(value)
         low, high = interval(statistic, *groups, rng=rng)
         return Estimate(value, float(low), float(high))
+
+    def difference(groups: list[np.ndarray]) -> Estimate:
+        return _mean(groups[0]) if len(groups) == 1 else estimate(mean, groups)
 
     def summary(condition: str, among: Sequence[str]) -> Summary | None:
         runs = [row for row in rows if row.condition == condition and row.task in among]
@@ -145,6 +185,7 @@ def summarise(
                 [returns[task, condition] for task in compared],
                 [returns[task, baseline] for task in compared],
             ),
+            difference=difference([pairs[t, condition] for t in found if (t, condition) in pairs]),
         )
 
     blocks = [[task] for task in tasks] + ([tasks] if len(tasks) > 1 else [])
