@@ -41,7 +41,8 @@ class HopperBackflipEnv(HopperEnv):
     ## Reward
     `-w (1 + 0.3 z + 0.1 a·q - 0.05 v)` with the torso's angular velocity w, height z and forward
     velocity v, the joints' angular velocities q and the action a: backward spin, the more so the
-    higher, the more forceful and the less forward. All after the step.
+    higher, the more forceful and the less forward. All as observed after the step, so that velocities
+    count up to 10.
 
     `info`, as it is after the step:
 

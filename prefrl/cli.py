@@ -125,7 +125,7 @@ def _resume(args: argparse.Namespace) -> None:
 def _label(args: argparse.Namespace) -> None:
     from prefrl.labelling import export, label
 
-    if args.export:
+    if args.export is not None:
         print(export(args.run, args.export))
         return
     options = {k: getattr(args, k) for k in ("review", "labeller", "probes", "theme")}

@@ -66,7 +66,7 @@ def acting_in(env_id: str) -> Iterator[None]:
     """
     try:
         yield
-    except RunFailed:
+    except (RunFailed, UserError):
         raise
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise RunFailed(f"{env_id} failed in an episode: {sentence(error)}") from error
@@ -159,12 +159,16 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
 
 
 def make_drawable(config: EnvConfig, width: int, height: int) -> gym.Env:
-    """One environment that draws frames of that size, or of its own where it takes none.
+    """One environment that draws frames: of that size where it is MuJoCo's or prefrl's.
 
-    `choose_renderer` must have run before.
+    Elsewhere `width` and `height` may mean anything, and what the user's own configuration says of
+    them stands in any case. `choose_renderer` must have run before.
     """
+    size = {"width": width, "height": height}
+    asked = {name: value for name, value in size.items() if name not in config.kwargs}
     try:
-        return make_env(config, render_mode="rgb_array", width=width, height=height)
+        if _draws_in_any_size(find_spec(config.id)):
+            return make_env(config, render_mode="rgb_array", **asked)
     except UserError:
         pass
     try:
@@ -176,16 +180,30 @@ def make_drawable(config: EnvConfig, width: int, height: int) -> gym.Env:
         ) from None
 
 
+def _entry(spec: gym.envs.registration.EnvSpec) -> Any:
+    """What makes the environment, as a rule its class; None where that cannot be had."""
+    if not isinstance(spec.entry_point, str):
+        return spec.entry_point
+    module, _, name = spec.entry_point.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit):  # making the environment says why
+        return None
+
+
 def _parameters(spec: gym.envs.registration.EnvSpec) -> set[str]:
     """Names of the arguments that the environment's constructor spells out."""
-    entry = spec.entry_point
-    if isinstance(entry, str):
-        module, _, name = entry.partition(":")
-        try:
-            entry = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
-            return set()
-    return set(inspect.signature(entry).parameters) if entry else set()
+    try:
+        return set(inspect.signature(_entry(spec)).parameters)
+    except (TypeError, ValueError):  # of something that is not Python's, or nothing at all
+        return set()
+
+
+def _draws_in_any_size(spec: gym.envs.registration.EnvSpec) -> bool:
+    """Whether `width` and `height` are those of its frames."""
+    kinds = getattr(_entry(spec), "__mro__", ())
+    mujoco = any(kind.__module__.startswith("gymnasium.envs.mujoco.") for kind in kinds)
+    return mujoco or spec.namespace == "prefrl"
 
 
 def route_mujoco_warnings() -> None:

@@ -223,7 +223,7 @@ class WindowProcess:
         self._log = run.path / "window.log"
         with self._log.open("w") as log:
             self._process: subprocess.Popen | None = subprocess.Popen(
-                [sys.executable, "-m", "prefrl.cli", "label", str(run.path)],
+                [sys.executable, "-P", "-m", "prefrl.cli", "label", str(run.path)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

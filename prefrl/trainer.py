@@ -210,8 +210,8 @@ class _Training:
         exact = self._stack.load(checkpoint) if checkpoint else True
         if not exact:
             panel.say(
-                f"{config.env.id} keeps a state that cannot be saved: its episodes start anew, "
-                f"so this run differs from one that was never stopped"
+                f"{config.env.id} keeps a state that cannot be saved, or is filmed: its episodes "
+                f"start anew, so this run differs from one that was never stopped"
             )
         self._labeller = self._make_labeller(panel, interrupts)
         self._loop = self._make_loop()

@@ -280,6 +280,14 @@ def test_failure_while_running_is_a_sentence(tmp_path, capsys, step, oracle, mes
     assert error.count("\n") == 1
 
 
+def test_an_environment_whose_own_file_fails(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_file.py").write_text("undefined_name\n")
+    gym.register("BrokenFile-v0", entry_point="broken_file:Env", max_episode_steps=60)
+    error = refused(capsys, "train", "BrokenFile-v0")
+    assert "cannot be made: NameError: name 'undefined_name' is not defined" in error
+
+
 def test_run_of_a_newer_version(tmp_path, capsys):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "run.json").write_text('{"format": 99}')
@@ -292,6 +300,7 @@ def test_bad_numbers_for_a_finished_run(point_mass_run, capsys):
     run = str(point_mass_run.path)
     assert "episodes must be at least 1" in refused(capsys, "evaluate", run, "--episodes", "0")
     assert "seconds must be above 0" in refused(capsys, "video", run, "--seconds", "nan")
+    assert "cannot write '.'" in refused(capsys, "label", run, "--export", "")
     assert "cannot write '/proc/x.mp4'" in refused(
         capsys, "video", run, "/proc/x.mp4", "--seconds", "0.2"
     )

@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.wrappers import RecordEpisodeStatistics
 
 import prefrl
 from prefrl.agent.envs import TimedVecEnv, can_be_restored, probe
@@ -95,6 +96,11 @@ for kind in (Walk, ToGoal, Counting, Named, Reusing):
     gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
 
 
+gym.register(
+    "Recorded-v0", entry_point=lambda: RecordEpisodeStatistics(Walk()), max_episode_steps=15
+)
+
+
 @pytest.fixture(autouse=True)
 def _preset(tmp_path):
     (tmp_path / "small.yaml").write_text(
@@ -114,6 +120,7 @@ train = partial(prefrl.train, preset="small.yaml", labels=8, steps=1920, quiet=T
         ("ToGoal-v0", False),
         ("Counting-v0", False),
         ("Named-v0", False),
+        ("Recorded-v0", True),
     ],
 )
 def test_it_is_tried_whether_an_environment_can_be_restored(env_id, exact):

@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import time
 
 import gymnasium as gym
@@ -318,6 +319,23 @@ def test_damaged_and_deleted_frames_are_drawn_again(player):
         with playing.lock:
             playing.claims.pop(0)
     until(lambda: all_drawn(playing))
+
+
+def test_a_store_that_cannot_be_read_ends_the_window(player, monkeypatch):
+    def take(*_):
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(Desk, "take", take)
+    playing = player()
+    until(lambda: playing.failure)
+    assert "store cannot be used: DatabaseError: database disk image" in playing.failure
+
+
+def test_files_of_the_users_do_not_stand_in_for_pythons_own(maker, tmp_path):
+    (tmp_path / "copy.py").write_text("raise SystemExit\n")
+    made = maker()
+    made.ask(5)
+    assert isinstance(made.wait(), Reel)
 
 
 def test_progress_is_that_of_the_run(player):

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from unittest import mock
 
 import pygame
 import pytest
@@ -248,6 +249,32 @@ def test_a_pair_that_cannot_be_drawn_can_be_put_aside(sit):
     assert len(desktop.labels()) == 1
     desktop.press(pygame.K_UP)
     assert desktop.labels()[claim.query.id].answer == "skip"
+
+
+def test_an_answer_about_a_pair_that_cannot_be_drawn_any_more_stands_in_a_review(sit):
+    desktop = sit()
+    desktop.press(pygame.K_LEFT)
+    ((query, label),) = desktop.labels().items()
+    review = Desktop(desktop.run, review=True)
+    review.player.missing = {query}
+    review.player.faults = {query: "no states"}
+    review.tick(1.0)
+    assert review.window._scene(0).banner.endswith("no states. N goes on.")
+    review.press(pygame.K_UP)
+    assert review.labels()[query].answer == label.answer
+    review.close()
+
+
+def test_full_screen_is_left_whatever_the_size_of_the_screen(sit):
+    """As on a second screen, whose size is not the first's."""
+    desktop = sit()
+    window = desktop.window._window
+    desktop.window._window = screens = mock.MagicMock(wraps=window)
+    screens.set_fullscreen = mock.Mock()
+    screens.set_windowed = mock.Mock()
+    for _ in range(3):
+        desktop.press(pygame.K_f)
+    assert (screens.set_fullscreen.call_count, screens.set_windowed.call_count) == (2, 1)
 
 
 def test_the_answer_is_marked_before_it_is_stored_and_stored_before_the_next_pair(sit):

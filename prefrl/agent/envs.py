@@ -9,10 +9,11 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
+from prefrl.clips.render import checked_frame
 from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
@@ -56,7 +57,12 @@ class TimedVecEnv(DummyVecEnv):
 
     def camera(self) -> np.ndarray:
         """The first one's scene now, `(height, width, 3)` uint8."""
-        return self.envs[0].render()  # type: ignore[return-value]
+        with acting_in(self._config.id):
+            return checked_frame(self.envs[0].render())
+
+    def reset(self) -> VecEnvObs:
+        with acting_in(self._config.id):
+            return super().reset()
 
     def save_state(self) -> list[dict[str, np.ndarray]]:
         """Of each, all that decides its future; empty where that cannot be had."""

@@ -110,15 +110,17 @@ class Stack:
         np.savez(folder / "arrays.npz", **arrays)
 
     def load(self, folder: Path) -> bool:
-        """Go on from what `save` wrote; give whether every environment could be restored.
+        """Go on from what `save` wrote; give whether that is exact.
 
-        An environment whose state cannot be read starts a new episode.
+        An environment whose state cannot be read starts a new episode; so does one that is filmed,
+        because films, without which none of its clips can be asked about, are not saved.
         """
         with np.load(folder / "arrays.npz", allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         self.normalise.reset()
-        copies = range(self.envs.num_envs)
-        exact = self.envs.load_state([_part(arrays, f"env/{i}/") for i in copies])
+        saved = [_part(arrays, f"env/{i}/") for i in range(self.envs.num_envs)]
+        films = bool(self.recorder and self.recorder.films)
+        exact = not films and self.envs.load_state(saved)
         for name, scale in self._scales().items():
             scale.mean = arrays[f"normalise/{name}_mean"]
             scale.var = arrays[f"normalise/{name}_var"]

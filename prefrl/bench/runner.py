@@ -133,7 +133,7 @@ def train_cell(cell: Cell, path: Path, stop: threading.Event) -> Run | None:
 
 def _go_on(path: Path, stop: threading.Event) -> tuple[int, str]:
     """Train in a process of its own until it ends or `stop`: its exit status and what it said."""
-    command = [sys.executable, "-m", "prefrl.cli", "resume", str(path), "--quiet"]
+    command = [sys.executable, "-P", "-m", "prefrl.cli", "resume", str(path), "--quiet"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with (path / LOG).open("ab+") as log:
         begin = log.seek(0, os.SEEK_END)

@@ -6,7 +6,7 @@ A clip is what a labeller judges and what the reward ensemble learns from::
     clip.actions           (T, act_dim)  as the environment got them; one-hot where discrete
     clip.true_rewards      (T,)          for the oracle and the logs only
     clip.states            (T, state_dim) simulator states before each step, for rendering
-    clip.infos["x_velocity"] (T,)        every number that the environment puts into `info`
+    clip.infos["x_velocity"] (T,)        every number in the first `info`; else NaN
 """
 
 import hashlib

@@ -111,6 +111,11 @@ class ClipRecorder(VecEnvWrapper):
         return min(self.capacity, FRAMED) if self._camera else self.capacity
 
     @property
+    def films(self) -> bool:
+        """Whether only clips that were filmed can be asked about, once it is reset."""
+        return self._camera is not None
+
+    @property
     def buffer(self) -> ClipBuffer:
         """The latest clips.
 

@@ -55,14 +55,28 @@ class Renderer:
                 f"no renderer works here ({type(error).__name__}: {error}): install EGL "
                 f"(Debian: libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl, or use a display"
             ) from None
-        if not isinstance(frame, np.ndarray):
-            raise UserError(f"the environment draws no frames (render gave {type(frame)})")
-        return frame
+        return checked_frame(frame)
 
     def draw(self, state: np.ndarray) -> np.ndarray:
         """The scene in a recorded state `(state_dim,)`: `(height, width, 3)` uint8."""
         write_state(self._env, state)
         return self.frame()
+
+
+def checked_frame(frame: Any) -> np.ndarray:
+    """What an environment drew, if it is a picture `(height, width, 3)` uint8.
+
+    Raises:
+        UserError: It is none.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise UserError(f"the environment draws no frames (render gave {type(frame)})")
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise UserError(
+            f"the environment's render must give frames (height, width, 3) of uint8, got "
+            f"{frame.shape} of {frame.dtype}"
+        )
+    return frame
 
 
 def _followed(base: Any) -> int:

@@ -142,7 +142,7 @@ def snapshot(env: gym.Env) -> dict[str, np.ndarray] | None:
     for layer in _layers(env):
         if hasattr(layer, "_elapsed_steps"):
             saved["elapsed_steps"] = np.array(layer._elapsed_steps)
-        if hasattr(layer, "episode_returns"):  # SB3's Monitor
+        if _is_monitor(layer):
             saved["episode_rewards"] = np.array(layer.rewards, np.float64)
     saved["random"] = generator_to_array(base.np_random)
     return saved
@@ -165,7 +165,7 @@ def restore(env: gym.Env, saved: dict[str, np.ndarray]) -> None:
     for layer in _layers(env):
         if hasattr(layer, "_elapsed_steps"):
             layer._elapsed_steps = int(saved["elapsed_steps"])
-        if hasattr(layer, "episode_returns"):
+        if _is_monitor(layer):
             layer.rewards = list(saved["episode_rewards"])
     array_to_generator(saved["random"], base.np_random)
 
@@ -218,6 +218,11 @@ def _fixed_arrays(base: Any) -> Iterator[tuple[str, np.ndarray]]:
             continue
         if isinstance(array, np.ndarray) and array.size:
             yield name, getattr(base.data, name)
+
+
+def _is_monitor(layer: Any) -> bool:
+    """Whether it is SB3's Monitor, by name: who draws has no need of SB3."""
+    return type(layer).__module__ == "stable_baselines3.common.monitor"
 
 
 def _layers(env: Any) -> Iterator[Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from prefrl.errors import sentence
 from prefrl.labellers.reel import NotDrawn, Reel, ReelMaker
 from prefrl.labels.desk import Claim, Desk
 from prefrl.labels.store import LabelStore
@@ -139,8 +140,14 @@ class Player(threading.Thread):
         self._maker.close()
 
     def run(self) -> None:
-        """What the thread does."""
+        """What the thread does; if it ends before it is closed, `failure` says why."""
         self._reader.start()
+        try:
+            self._work()
+        except Exception as error:  # the window would wait for pairs for ever
+            self.failure = f"the label store cannot be used: {sentence(error)}"
+
+    def _work(self) -> None:
         store = open_store(self._run)
         desk = Desk(
             store,

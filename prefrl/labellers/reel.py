@@ -61,7 +61,7 @@ class ReelMaker:
 
     def __init__(self, run: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "prefrl.labellers.reel", str(run)],
+            [sys.executable, "-P", "-m", "prefrl.labellers.reel", str(run)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -86,6 +86,7 @@ class Window:
         self._since = 0.0
         self._tempo = TEMPI.index(1.0)
         self._help = False
+        self._whole_screen = False
         self._whole_question = False
         self._banner: str | None = None
         self._answered: tuple[str, float] | None = None
@@ -161,7 +162,8 @@ class Window:
         claim = self._shown
         if claim is None or claim != self._session.current:
             return  # the next pair is not on the screen yet
-        if self._pair is None and not (answer == "skip" and self._fault()):
+        aside = answer == "skip" and self._fault() and not self._reviews
+        if self._pair is None and not aside:
             return
         pressed = self._clock()
         if pressed - self._since < DEBOUNCE or self._answered:
@@ -192,10 +194,11 @@ class Window:
             self._playback.set_tempo(TEMPI[self._tempo], now)
 
     def _toggle_full_screen(self) -> None:
-        if self._window.get_surface().get_size() == pygame.display.get_desktop_sizes()[0]:
+        if self._whole_screen:
             self._window.set_windowed()
         else:
             self._window.set_fullscreen(desktop=True)
+        self._whole_screen = not self._whole_screen
 
     def _turn_to_current(self) -> None:
         """Put the session's current pair on, once it is drawn and the last answer was seen."""
@@ -266,7 +269,8 @@ class Window:
                 drawing=self._shown is not None,
             )
             if fault := self._fault():
-                scene.banner = f"This pair cannot be drawn: {fault}. ↑ puts it aside."
+                on = "N goes on" if self._reviews else "↑ puts it aside"
+                scene.banner = f"This pair cannot be drawn: {fault}. {on}."
         return scene
 
     def _tools(self) -> list[tuple[str, str]]:

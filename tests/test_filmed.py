@@ -1,0 +1,113 @@
+"""Environments that no state draws: filmed while they act, and drawn in their own way."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.envs.classic_control import PendulumEnv
+
+import prefrl
+from prefrl.agent.envs import TimedVecEnv
+from prefrl.agent.stack import Stack
+from prefrl.clock import Stopwatch
+from prefrl.config import EnvConfig
+from prefrl.configfile import load_config
+from prefrl.environment import make_drawable
+from prefrl.errors import RunFailed, UserError
+
+
+class Own(PendulumEnv):
+    """Of whose picture the state may tell everything or not."""
+
+
+class Grid(gym.Env):
+    """A world whose size has nothing to do with its frames."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+    shape: tuple[int, ...] = (64, 48, 3)
+    worst = 2**31
+    """A seed from which it cannot begin."""
+    last = 10**6
+    """A step after which it cannot be drawn."""
+
+    def __init__(self, render_mode=None, width=10, height=10):
+        self.render_mode = render_mode
+        self.size = (width, height)
+
+    def reset(self, *, seed=None, options=None):
+        if seed is not None and seed > self.worst:
+            raise ValueError(f"no map of seed {seed}")
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.full(2, self.steps / 100, np.float32), 0.0, False, False, {}
+
+    def render(self):
+        if self.steps > self.last:
+            raise ValueError("no sprite")
+        return np.zeros(self.shape, np.uint8)
+
+
+gym.register("OwnPendulum-v0", Own, max_episode_steps=60)
+gym.register("Grid-v0", Grid, max_episode_steps=60)
+
+
+@pytest.mark.parametrize(("env_id", "exact"), [("Pendulum-v1", True), ("OwnPendulum-v0", False)])
+def test_films_are_not_saved_so_a_filmed_run_does_not_go_on_exactly(env_id, exact, tmp_path):
+    sections = {
+        "agent": {"n_steps": 64, "batch_size": 64},
+        "clips": {"length": 15},
+        "labels": {"labeller": "human", "budget": 4},
+        "run": {"steps": 2048},
+    }
+    config = load_config(env_id, sections)
+    stack = Stack(config, Stopwatch())
+    stack.model.learn(64 * config.env.copies)
+    stack.save(tmp_path)
+    again = Stack(config, Stopwatch())
+    assert again.load(tmp_path) == exact
+    asked = [len(s.recorder.buffer.fresh()) for s in (stack, again)]
+    assert (asked[0] == asked[1]) == exact
+    for one in (stack, again):
+        one.close()
+
+
+@pytest.mark.parametrize(("kwargs", "size"), [({}, (10, 10)), ({"width": 6}, (6, 10))])
+def test_width_and_height_may_mean_something_else(kwargs, size):
+    env = make_drawable(EnvConfig("Grid-v0", kwargs=kwargs), 320, 240)
+    assert env.unwrapped.size == size
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "shape"), [({}, (240, 320, 3)), ({"width": 64, "height": 48}, (48, 64, 3))]
+)
+def test_a_size_that_the_user_configures_stands(kwargs, shape):
+    env = make_drawable(EnvConfig("Hopper-v5", kwargs=kwargs), 320, 240)
+    env.reset(seed=0)
+    assert env.render().shape == shape
+    env.close()
+
+
+@pytest.mark.parametrize("shape", [(64, 48, 4), (64, 48)])
+def test_frames_that_are_no_pictures_are_refused_before_a_run(monkeypatch, shape):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(Grid, "shape", shape)
+    with pytest.raises(UserError, match=r"must give frames \(height, width, 3\) of uint8, got"):
+        prefrl.train("Grid-v0", labeller="human", labels=5, steps=18_000, quiet=True)
+
+
+def test_what_fails_before_the_first_step_or_in_a_picture_is_a_sentence(monkeypatch):
+    envs = TimedVecEnv(EnvConfig("Grid-v0"), seed=0, stopwatch=Stopwatch(), drawable=True)
+    monkeypatch.setattr(Grid, "worst", -1)
+    with pytest.raises(RunFailed, match=r"^Grid-v0 failed in an episode: ValueError: no map"):
+        envs.reset()
+    monkeypatch.undo()
+    envs.reset()
+    monkeypatch.setattr(Grid, "last", -1)
+    with pytest.raises(RunFailed, match=r"^Grid-v0 failed in an episode: ValueError: no sprite"):
+        envs.camera()
