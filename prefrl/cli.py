@@ -125,6 +125,11 @@ def _resume(args: argparse.Namespace) -> None:
 def _label(args: argparse.Namespace) -> None:
     from prefrl.labelling import export, label
 
+    given = [f"--{name}" for name in ("review", "labeller", "probes") if getattr(args, name)]
+    if args.export is not None and given:
+        logging.warning("--export makes no use of %s", ", ".join(given))
+    elif args.review and "--probes" in given:
+        logging.warning("--review makes no use of --probes")
     if args.export is not None:
         print(export(args.run, args.export))
         return

@@ -343,3 +343,11 @@ def test_options_that_a_run_has_no_use_for_are_named(point_mass_run, caplog, opt
         options = options | {"labels_from": point_mass_run.label_file, "teacher": "stoc"}
     prefrl.train("prefrl/PointMass-v0", query="random", steps=960, quiet=True, **options)
     assert unused in caplog.text
+
+
+def test_options_that_the_export_has_no_use_for_are_named(point_mass_run, caplog):
+    command = ["label", str(point_mass_run.path), "--export", "labels.csv"]
+    assert main(command) == 0
+    assert not caplog.records
+    assert main([*command, "--review", "--probes", "0.2"]) == 0
+    assert "--export makes no use of --review, --probes" in caplog.text
