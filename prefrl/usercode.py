@@ -12,7 +12,7 @@ from prefrl.errors import UserError, nearest, sentence
 
 
 def load_function(spec: str, purpose: str) -> Callable:
-    """The function that `FILE.py:FUNC` names.
+    """The function that `FILE.py:FUNC` names; the file may import what lies beside it.
 
     Args:
         spec: A Python file and a function in it.
@@ -33,6 +33,8 @@ def load_function(spec: str, purpose: str) -> Callable:
         raise UserError(f"{purpose} file '{file}' is not a Python file")
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses look themselves up there
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # last: no file there stands in for a module of another's
     try:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

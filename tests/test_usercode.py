@@ -8,7 +8,7 @@ import pytest
 from compare import TINY, suite_of
 
 import prefrl
-from prefrl.usercode import own_files
+from prefrl.usercode import load_function, own_files
 
 ENVIRONMENT = """
 import gymnasium as gym
@@ -63,6 +63,17 @@ def unfinished(path: Path) -> prefrl.Run:
     run = prefrl.Run(path)
     run.record["result"] = None
     return run
+
+
+def test_a_file_imports_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "beside_it.py").write_text("WEIGHT = 2\n")
+    (folder / "copy.py").write_text("raise SystemExit\n")
+    text = "import copy\nfrom beside_it import WEIGHT\n\n\ndef score(clip):\n    return WEIGHT\n"
+    (folder / "own.py").write_text(text)
+    assert load_function("mine/own.py:score", "oracle")(None) == 2
 
 
 def test_a_module_of_that_name_in_another_folder_is_noticed(tmp_path, monkeypatch, caplog):
