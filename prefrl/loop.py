@@ -15,7 +15,9 @@ from functools import cached_property
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnvWrapper
 
+from prefrl.agent.reward_env import LearnedReward
 from prefrl.clips.recorder import ClipRecorder
 from prefrl.clock import Stopwatch
 from prefrl.errors import RunFailed, UserError
@@ -115,6 +117,7 @@ class PreferenceLoop(BaseCallback):
                 f"the label store holds {self.store.count_asked()} queries that another run has "
                 f"asked: give a new file (`LabelStore.take_over` copies the answers)"
             )
+        self._check_agent()
         if self.num_timesteps < self._previous_step:
             raise UserError(
                 "the agent's steps begin again at 0, but labels are due and dated by them: call "
@@ -122,6 +125,28 @@ class PreferenceLoop(BaseCallback):
             )
         self._continues = True  # a second `learn()` goes on
         self._previous_step = self.num_timesteps
+
+    def _check_agent(self) -> None:
+        """Whether the agent learns from the reward that is learned, on the clips recorded of it.
+
+        Raises:
+            UserError: It does not.
+        """
+        steps = getattr(self.model, "n_steps", None)
+        if steps != self.recorder.rollout_steps:
+            raise UserError(
+                f"clips are cut at the end of each rollout: the agent must be on-policy and its "
+                f"n_steps ({steps}) the recorder's rollout_steps ({self.recorder.rollout_steps})"
+            )
+        layer, above = self.model.get_env(), False
+        while layer is not self.recorder and isinstance(layer, VecEnvWrapper):
+            above |= isinstance(layer, LearnedReward)
+            layer = layer.venv
+        if layer is not self.recorder or not above:
+            raise UserError(
+                "the agent must act in LearnedReward(recorder, ensemble), or else it would learn "
+                "from the environment's own reward"
+            )
 
     def _on_rollout_start(self) -> None:
         # Not before: the rollout that ended with the first fit was rewarded with zeros.

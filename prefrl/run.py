@@ -124,6 +124,11 @@ class Run:
         self.record["result"] = finite(result)
         write_json(self.path / "run.json", self.record)
 
+    def note_inexact_resume(self) -> None:
+        """Write into run.json that the run differs from one that was never stopped."""
+        self.record["inexact_resumes"] = self.record.get("inexact_resumes", 0) + 1
+        write_json(self.path / "run.json", self.record)
+
     def warn_of_edits(self) -> None:
         """Say which of the user's own files are no longer what the run began with.
 

@@ -213,6 +213,7 @@ class _Training:
                 f"{config.env.id} keeps a state that cannot be saved, or is filmed: its episodes "
                 f"start anew, so this run differs from one that was never stopped"
             )
+            run.note_inexact_resume()
         self._labeller = self._make_labeller(panel, interrupts)
         self._loop = self._make_loop()
         if self._loop and checkpoint:

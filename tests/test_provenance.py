@@ -103,6 +103,18 @@ def test_a_run_trained_with_other_versions_is_not_taken_over(tmp_path):
         results.add(cell, run)
 
 
+def test_a_run_that_did_not_go_on_exactly_is_told_of(point_mass_run, tmp_path, caplog):
+    suite = suite_of(TINY)
+    results = Results(tmp_path / "out")
+    results.claim(suite)
+    run = Run(point_mass_run.path)
+    results.add(suite.cells()[0], run)
+    assert not caplog.records
+    run.record["inexact_resumes"] = 1
+    results.add(suite.cells()[0], run)
+    assert f"'{run.path}' differs from a run that was never stopped" in caplog.text
+
+
 def test_envpools_version_counts_where_it_is_used(tmp_path):
     pooled = TINY.replace("run: {steps", "env: {backend: envpool}\n    run: {steps")
     versions = []

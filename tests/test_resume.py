@@ -188,6 +188,7 @@ def test_environment_without_a_state_restarts_and_says_so(tmp_path, capsys):
     resumed = prefrl.resume("run")
     assert "its episodes start anew" in " ".join(capsys.readouterr().err.split())
     assert resumed.record["result"]["labels_answered"] == 12, "the budget holds all the same"
+    assert prefrl.Run("run").record["inexact_resumes"] == 1
 
 
 # ---- checkpoints

@@ -180,6 +180,8 @@ class Results:
             key: float("nan") if value is None else value
             for key, value in run.record["result"].items()
         }
+        if run.record.get("inexact_resumes"):
+            log.warning("'%s' differs from a run that was never stopped", run.path)
         try:
             shares = answer_shares(run)
         except (UserError, sqlite3.DatabaseError) as error:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, unwrap_vec_normalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.clips.clip import ClipBuffer, numbers
 from prefrl.clips.simulator import SceneReader, Scenes
+from prefrl.errors import UserError
 
 FRAMED = 40
 """Latest clips that keep recorded frames, which take much memory: four times a person's queue."""
@@ -70,6 +71,9 @@ class ClipRecorder(VecEnvWrapper):
         camera: Draws the first environment's scene, `(height, width, 3)` uint8. Used where no
             state can be read to draw clips from later; then only clips of that environment,
             which carry their frames, are handed out.
+
+    Raises:
+        UserError: No clip fits between two cuts, or what is recorded would not be raw.
     """
 
     def __init__(
@@ -83,6 +87,13 @@ class ClipRecorder(VecEnvWrapper):
         camera: Callable[[], np.ndarray] | None = None,
     ) -> None:
         super().__init__(venv)
+        if length > rollout_steps:
+            raise UserError(
+                f"a clip of {length} steps does not fit into a rollout of {rollout_steps}: take a "
+                f"smaller length"
+            )
+        if unwrap_vec_normalize(venv):
+            raise UserError("clips hold raw observations: put VecNormalize above the recorder")
         self._camera = camera
         self._film: list[np.ndarray] = []
         self.length = length
@@ -90,7 +101,7 @@ class ClipRecorder(VecEnvWrapper):
         self._rng = rng or np.random.default_rng(0)
         self.dims = input_dims(venv.observation_space, venv.action_space)
         """Widths of an observation and of an encoded action."""
-        self._rollout_steps = rollout_steps
+        self.rollout_steps = rollout_steps
         self.capacity = capacity
         self._row = 0
         self._buffer: ClipBuffer | None = None
@@ -103,7 +114,7 @@ class ClipRecorder(VecEnvWrapper):
     @property
     def rollout_size(self) -> int:
         """Steps between two cuts, over all environments."""
-        return self._rollout_steps * self.num_envs
+        return self.rollout_steps * self.num_envs
 
     @property
     def room(self) -> int:
@@ -174,7 +185,7 @@ class ClipRecorder(VecEnvWrapper):
         self.steps += self.num_envs
         self._remember(np.asarray(observations))
         self._row += 1
-        if self._row == self._rollout_steps:
+        if self._row == self.rollout_steps:
             self._cut()
         return observations, rewards, dones, infos
 
@@ -196,7 +207,7 @@ class ClipRecorder(VecEnvWrapper):
             info_keys=info_keys,
             framed=FRAMED if self._camera else 0,
         )
-        shape = (self._rollout_steps, self.num_envs)
+        shape = (self.rollout_steps, self.num_envs)
         self._rollout = {
             "observations": np.zeros((*shape, obs_dim), np.float32),
             "actions": np.zeros((*shape, act_dim), np.float32),
