@@ -210,8 +210,9 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
         source.close()
     if env_id != config.env.id or found != shape:
         raise UserError(
-            f"labels to start from: '{path}' is of {env_id} with clips {found}, "
-            f"this run is of {config.env.id} with clips {shape}"
+            f"labels to start from: '{path}' is of {env_id} with clips {found}, this run is of "
+            f"{config.env.id} with clips {shape} (steps, numbers in observation and action): give "
+            f"the preset that they were made with"
         )
 
 

@@ -148,7 +148,10 @@ def test_bad_preset(tmp_path, capsys, text, message):
     [
         ("return 1.0", "must have shape (15,)"),
         ("return clip.true_rewards * float('nan')", "not finite: nan"),
-        ("return clip.infos['height']", "KeyError: 'height'"),
+        (
+            "return clip.infos['height']",
+            "KeyError: 'height'; clip.infos has x_velocity, y_velocity",
+        ),
         ("raise ValueError('one\\ntwo')", "fails on a clip: ValueError: one two"),
         ("return clip.true_rewards * 1j", "must be real numbers"),
         ("clip.observations[:] = 0", "ValueError: assignment destination is read-only"),

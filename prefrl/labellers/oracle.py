@@ -135,7 +135,9 @@ def checked_scores(score: Score, clip: Clip) -> np.ndarray:
         given = np.asarray(score(clip))
         values = given.real.astype(np.float64)
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise RunFailed(f"the oracle fails on a clip: {sentence(error)}") from error
+        names = ", ".join(clip.infos) or "nothing"
+        hint = f"; clip.infos has {names}" if isinstance(error, KeyError) else ""
+        raise RunFailed(f"the oracle fails on a clip: {sentence(error)}{hint}") from error
     if np.iscomplexobj(given):
         raise RunFailed("the oracle's score must be real numbers, got complex ones")
     if values.shape != (len(clip),):
