@@ -56,14 +56,13 @@ SUITES = {
             FLIP,
             {f"labels{n}": {"labels": {"budget": n}} for n in (50, 100, 200, 400, 900)}
             | {"true": TRUE, "land400": by_oracle("land", 400, 1_000_000)},
-            range(3),
+            range(5),
         ),
         ("rotations", "landings", "body_contact_share"),
     ),
     "one_leg": Suite(
-        with_seeds(ONE_LEG, {"labels800": {"labels": {"budget": 800}}}, range(3))
-        + with_seeds("HalfCheetah-v5", {"plain": TRUE}, range(3))
-        + with_seeds(ONE_LEG, {"true": TRUE}, range(1)),
+        with_seeds(ONE_LEG, {"labels800": {"labels": {"budget": 800}}, "true": TRUE}, range(5))
+        + with_seeds("HalfCheetah-v5", {"plain": TRUE}, range(3)),
         ("distance", "front_contact_share", "hind_contact_share", "body_contact_share"),
         judged_in=ONE_LEG,
     ),
@@ -76,7 +75,7 @@ SUITES = {
                 ("Ant-v5", "turn", 300, 500_000),
                 ("Walker2d-v5", "kneel", 300, 500_000),
             )
-            for cell in with_seeds(task, {name: by_oracle(name, labels, steps)}, range(1))
+            for cell in with_seeds(task, {name: by_oracle(name, labels, steps)}, range(3))
         ],
         (),
     ),
