@@ -43,8 +43,8 @@ def parser() -> argparse.ArgumentParser:
     train = command("train", _train, "train an agent from labels")
     add = train.add_argument
     add("env_id", metavar="ENV", help="Gymnasium id; module:Id-v0 imports the module first")
-    add("--labels", type=int, help="labels to ask for (default: the preset's, or 700)")
-    add("--steps", type=int, help="environment steps (default: the preset's, or 1000000)")
+    add("--labels", type=_whole, help="labels to ask for (default: the preset's, or 700)")
+    add("--steps", type=_whole, help="environment steps (default: the preset's, or 1000000)")
     add("--labeller", choices=["oracle", "human", "none"], help="(default: oracle)")
     add("--ask", metavar="TEXT", help="what a person is asked about each pair")
     add("--wait-for-labels", action="store_true", help="train only as far as labels allow")
@@ -103,6 +103,20 @@ def parser() -> argparse.ArgumentParser:
 
     command("info", _info, "versions, renderer, display, where things are kept")
     return top
+
+
+def _whole(text: str) -> int:
+    """A whole number, also one written like 1e6."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        if (number := float(text)).is_integer():
+            return int(number)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
 
 
 def _quiet(command: argparse.ArgumentParser) -> None:

@@ -87,7 +87,8 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
         spec = gym.spec(name)
     except (gym.error.Error, ImportError):
         known = [key for key, spec in gym.registry.items() if spec.max_episode_steps]
-        raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}") from None
+        own = "" if module else f" (one of your own is my_module:{name})"
+        raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}{own}") from None
     if spec.max_episode_steps is None:
         raise UserError(
             f"{env_id} has no time limit: register it with max_episode_steps, because clips "

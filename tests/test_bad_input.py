@@ -37,10 +37,11 @@ def refused(capsys, *arguments: str) -> str:
         (["train", "HalfCheeta-v5"], "unknown environment 'HalfCheeta-v5': did you mean"),
         (["train", "prefrl/PointMas-v0"], "did you mean 'prefrl/PointMass-v0'"),
         (["train", "Ant-v5", "--preset", "Ant"], "unknown preset 'Ant': did you mean 'Ant-v5'"),
+        (["train", "Mine-v0"], "(one of your own is my_module:Mine-v0)"),
         (["train", "Ant-v9"], "unknown environment 'Ant-v9': did you mean 'Ant-v5'"),
         (["train", "Ant-v5", "--labels", "0"], "labels must be at least 1"),
         (["train", "Ant-v5", "--steps", "-3"], "steps must be at least 1"),
-        (["train", "Ant-v5", "--steps", "5000"], "ask for fewer labels, train for more steps"),
+        (["train", "Ant-v5", "--steps", "5e3"], "ask for fewer labels, train for more steps"),
         (["train", "Ant-v5", "--query", "disagree"], "did you mean 'disagreement'"),
         (["train", "Ant-v5", "--teacher", "orakel"], "did you mean 'oracle'"),
         (["train", "Ant-v5", "--oracle", "no.py:f"], "oracle file 'no.py' does not exist"),
@@ -69,7 +70,7 @@ def test_bad_input(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "Ant-v5", "--labels", "1.5"], "argument --labels: invalid int value: '1.5'; "),
+        (["train", "Ant-v5", "--labels", "1.5"], "argument --labels: '1.5' is not a whole number; "),
         (["trian", "Ant-v5"], "invalid choice: 'trian'"),
         (["label"], "arguments are required: RUN; `prefrl label --help` lists what there is"),
     ],
