@@ -22,7 +22,10 @@ MEASUREMENTS = {
         (HERE / "earlier" / "rules-40-steps" / "results.csv",),
         (HERE / "earlier" / "rules" / "results.csv",),
     ),
-    "teachers": ((HERE / "results" / "teachers" / "results.csv",),),
+    "teachers": (
+        (HERE / "results" / "teachers" / "results.csv",),
+        (HERE / "earlier" / "teachers-40-steps" / "results.csv",),
+    ),
 }
 """Tables of one program each."""
 

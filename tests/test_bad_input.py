@@ -70,7 +70,10 @@ def test_bad_input(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "Ant-v5", "--labels", "1.5"], "argument --labels: '1.5' is not a whole number; "),
+        (
+            ["train", "Ant-v5", "--labels", "1.5"],
+            "argument --labels: '1.5' is not a whole number; ",
+        ),
         (["trian", "Ant-v5"], "invalid choice: 'trian'"),
         (["label"], "arguments are required: RUN; `prefrl label --help` lists what there is"),
     ],
