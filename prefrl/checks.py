@@ -37,21 +37,19 @@ def check_inputs(config: Config) -> Clip:
     """Try what a run depends on, before anything is written; give a clip of random actions.
 
     Raises:
-        UserError: Environment, rule, teacher, PPO settings, oracle or display cannot be used.
+        UserError: Environment, rule, teacher, PPO settings or oracle cannot be used.
     """
     find_rule(config.query.rule, config.reward.members)
     teacher(config.labels.teacher)
     check_agent(config.agent, config.env.copies)
-    _check_lengths(config)
-    watched = config.labels.labeller == "human" and not config.run.true_reward
-    if watched:
-        check_display()
+    limit = _time_limit(config)
     gsde = config.agent.sde_sample_freq > 0
     sample = probe(config.env, config.clips.length, continuous=gsde)
+    _check_lengths(config, limit)
     if config.env.backend == "envpool":
-        known = _check_pool(config, watched)
+        known = _check_pool(config)
         sample = replace(sample, infos={k: v for k, v in sample.infos.items() if k in known})
-    elif watched and not sample.states.shape[1]:
+    elif config.watched and not sample.states.shape[1]:
         _check_frames(config)
     if config.labels.oracle:
         load_score(config.labels.oracle, sample)
@@ -70,9 +68,8 @@ def _time_limit(config: Config) -> int | None:
     return None if limit is None else int(limit)
 
 
-def _check_lengths(config: Config) -> None:
-    """Whether clips fit into episodes, and restarts come before an episode's end."""
-    limit = _time_limit(config)
+def _check_lengths(config: Config, limit: int | None) -> None:
+    """Whether clips fit into episodes of `limit` steps, and restarts come before their end."""
     restart = config.env.restart_every
     clip = 1 if config.run.true_reward else config.clips.length
     if limit is not None and limit < clip:
@@ -91,9 +88,14 @@ def check_start(config: Config) -> None:
     """Try what a run depends on that starts anew.
 
     Raises:
-        UserError: What `check_inputs` raises, or it has no room for its labels, or those to start
-            from are of another kind.
+        UserError: What `check_inputs` raises, or there is no display for a window, it has no room
+            for its labels, or those to start from are of another kind.
     """
+    if config.watched:
+        try:
+            check_display()
+        except UserError as error:
+            raise UserError(f"{error}, or train with --labeller oracle") from None
     sample = check_inputs(config)
     if config.labels.labeller != "none" and not config.run.true_reward:
         drawn = config.labels.labeller == "oracle" or config.env.backend == "envpool"
@@ -102,13 +104,8 @@ def check_start(config: Config) -> None:
         check_source(config, sample.inputs.shape)
 
 
-def _check_pool(config: Config, watched: bool) -> set[str]:
-    """Whether EnvPool has the environment and acts on in it; give the infos that clips will hold.
-
-    Args:
-        config: Of the run.
-        watched: Whether a person has to see the scenes.
-    """
+def _check_pool(config: Config) -> set[str]:
+    """Whether EnvPool has the environment and acts on in it; give its infos, that clips hold."""
     pool = PoolVecEnv(replace(config.env, copies=1), seed=0, stopwatch=Stopwatch())
     try:
         pool.reset()
@@ -119,7 +116,7 @@ def _check_pool(config: Config, watched: bool) -> set[str]:
         raise UserError(str(error)) from None
     finally:
         pool.close()
-    if watched and not pool.state_dim:
+    if config.watched and not pool.state_dim:
         raise UserError(
             f"EnvPool does not say what {config.env.id} looks like, so nobody could watch its "
             f"clips: leave env.backend at 'gymnasium'"

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed while running (resumable), 2 the input is wrong, 13
 import argparse
 import atexit
 import errno
+import io
 import json
 import logging
 import os
@@ -224,9 +225,27 @@ def _check_renderer() -> None:
         raise UserError(f"MUJOCO_GL is '{value}': set it to egl, osmesa or glfw, or not at all")
 
 
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the arguments say.
+
+    Python's parser takes `video RUN --best OUT.mp4` for a video without OUT, and OUT for a rest.
+    """
+    top = parser()
+    args, rest = top.parse_known_args(arguments)
+    if args.command == "video" and args.out is None and rest and not rest[0].startswith("-"):
+        args.out = rest.pop(0)
+    if rest:
+        top.prog = f"prefrl {args.command}"
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
-    args = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of a terminal that has no ±, say
+            stream.reconfigure(errors="replace")
+    args = parse(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     try:
         _check_renderer()

@@ -173,6 +173,11 @@ class Config:
         """Environment steps in one rollout, over all copies."""
         return self.env.copies * self.agent.n_steps
 
+    @property
+    def watched(self) -> bool:
+        """Whether a person answers at a window."""
+        return self.labels.labeller == "human" and not self.run.true_reward
+
 
 def check_config(config: Config) -> None:
     """Refuse values that cannot work together.

@@ -19,7 +19,7 @@ from typing import Any
 import gymnasium as gym
 
 from prefrl.config import EnvConfig
-from prefrl.errors import RunFailed, UserError, nearest, sentence
+from prefrl.errors import CodeFailed, RunFailed, UserError, nearest, sentence
 
 log = logging.getLogger("prefrl")
 
@@ -62,14 +62,14 @@ def acting_in(env_id: str) -> Iterator[None]:
     """Where an environment resets or steps: whatever fails in it, the run fails in a sentence.
 
     Raises:
-        RunFailed: Says what the environment, which may be the user's own, failed with.
+        CodeFailed: Says what the environment, which may be the user's own, failed with.
     """
     try:
         yield
     except (RunFailed, UserError):
         raise
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise RunFailed(f"{env_id} failed in an episode: {sentence(error)}") from error
+        raise CodeFailed(f"{env_id} failed in an episode: {sentence(error)}") from error
 
 
 def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:

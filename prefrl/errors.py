@@ -1,6 +1,9 @@
 """The three ways a command ends other than well; `prefrl.cli` turns each into its exit code."""
 
 import errno
+import sysconfig
+import traceback
+from pathlib import Path
 
 DISK_ERRORS = {
     errno.ENOSPC,
@@ -26,6 +29,10 @@ class RunFailed(RuntimeError):
     exit_code = 1
 
 
+class CodeFailed(RunFailed):
+    """The user's environment, oracle or query rule failed: once it is mended, the run can go on."""
+
+
 class Interrupted(RunFailed):
     """A run was interrupted on purpose and has a checkpoint; the message says how to resume."""
 
@@ -38,9 +45,19 @@ def one_line(error: object) -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong in someone else's code, on one line."""
+    """What went wrong in someone else's code, on one line, and where in it."""
     name, said = type(error).__name__, one_line(error)
-    return name if said == name else f"{name}: {said}"
+    return (name if said == name else f"{name}: {said}") + _place(error)
+
+
+def _place(error: BaseException) -> str:
+    """The last line of code that is neither prefrl's nor a library's; empty if there is none."""
+    libraries = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        parts = Path(frame.filename).parts
+        if not frame.filename.startswith(libraries) and "site-packages" not in parts:
+            return f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return ""
 
 
 def nearest(word: str, known: list[str]) -> str:

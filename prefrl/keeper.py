@@ -78,7 +78,7 @@ class RunKeeper(BaseCallback):
         if self._interrupts and not done:
             raise Interrupted(
                 f"interrupted at step {self.num_timesteps}, checkpointed: "
-                f"`prefrl resume {self._run.path}` goes on"
+                f"`prefrl resume {self._run.typed}` goes on"
             )
 
     def save(self) -> None:

@@ -79,7 +79,7 @@ def label(
             player,
             title=f"prefrl · {run.config.env.id}" + (" · review" if review else ""),
             question=run.config.labels.question,
-            run=str(run.path),
+            run=run.typed,
             theme=theme,
         )
         try:
@@ -115,13 +115,13 @@ def _next_step(run: Run, session: object, state: str) -> str:
     """How to come back, and what the training does in the meantime."""
     from prefrl.labellers.session import Review
 
-    again = f"`prefrl label {run.path}` opens the window again"
+    again = f"`prefrl label {run.typed}` opens the window again"
     if isinstance(session, Review):
-        return f"`prefrl label {run.path} --review` leads through the answers again"
+        return f"`prefrl label {run.typed} --review` leads through the answers again"
     if state == "finished":
-        return f"training has finished; `prefrl label {run.path} --review` shows the answers"
+        return f"training has finished; `prefrl label {run.typed} --review` shows the answers"
     if state == "paused":
-        return f"{again}; `prefrl resume {run.path}` goes on with the training, which is paused"
+        return f"{again}; `prefrl resume {run.typed}` goes on with the training, which is paused"
     if run.config.labels.wait:
         return f"{again}; training goes on as far as the labels allow, then it waits"
     return f"{again}; training goes on without it"
@@ -238,7 +238,7 @@ class WindowProcess:
         words = self._log.read_text().strip()
         if failed:
             reason = words.splitlines()[-1] if words else "it was killed"
-            return f"the window is closed ({reason}): `prefrl label {self._run.path}` opens one"
+            return f"the window is closed ({reason}): `prefrl label {self._run.typed}` opens one"
         return words
 
     def release(self) -> None:

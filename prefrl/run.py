@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import time
@@ -60,6 +61,8 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.typed = shlex.quote(str(path))
+        """Its folder as one types it in a shell."""
         try:
             self.record: dict[str, Any] = json.loads((self.path / "run.json").read_text())
             layout = int(self.record["format"])
@@ -87,14 +90,15 @@ class Run:
         """Make a new run folder.
 
         Raises:
-            UserError: It exists already or cannot be made.
+            UserError: It cannot be made, or there is more than an empty folder already.
         """
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            raise UserError(
-                f"'{path}' exists already: give another --out, or `prefrl resume {path}`"
-            ) from None
+            if not _is_empty(path):
+                there = (path / "run.json").exists()
+                hint = f", or `prefrl resume {shlex.quote(str(path))}`" if there else ""
+                raise UserError(f"'{path}' exists already: give another --out{hint}") from None
         except OSError as error:
             raise UserError(f"cannot make the run folder '{path}': {error.strerror}") from None
         record = {
@@ -154,7 +158,13 @@ class Run:
         Raises:
             UserError: There is none.
         """
-        for path in list_checkpoints(self.checkpoints):
+        saved = list_checkpoints(self.checkpoints)
+        if not saved and self.record["result"] is None:
+            raise UserError(
+                f"'{self.path}' has no checkpoint yet: the first comes after "
+                f"{self.config.run.checkpoint_every} steps, `prefrl resume {self.typed}` goes on"
+            )
+        for path in saved:
             if is_whole(path):
                 return path
             log.warning("checkpoint %s is damaged or cut short: trying the one before", path)
@@ -215,6 +225,10 @@ class Run:
     def reward(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The learned reward `(n,)` of `observations (n, obs_dim)` and `actions (n, act_dim)`."""
         return self.ensemble.reward(observations, actions)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def file_name(env_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,10 @@ from prefrl.checks import check_inputs, check_source, check_start, warn_of_unuse
 from prefrl.clock import Stopwatch
 from prefrl.configfile import load_config, with_absolute_paths
 from prefrl.environment import EndedEarly, find_spec
-from prefrl.errors import DISK_ERRORS, RunFailed, UserError
+from prefrl.errors import DISK_ERRORS, CodeFailed, RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
 from prefrl.keeper import RunKeeper, watch_interrupts
+from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import Oracle, load_score, true_reward
 from prefrl.labellers.person import Person
 from prefrl.labellers.teachers import teacher
@@ -49,7 +51,7 @@ def train(
     query: str | None = None,
     seed: int | None = None,
     out: str | Path | None = None,
-    preset: str | None = None,
+    preset: str | Path | None = None,
     true_reward: bool = False,
     labels_from: str | Path | None = None,
     allow_termination: bool = False,
@@ -108,8 +110,16 @@ def train(
     for name, path in (("--oracle", oracle), ("--labels-from", labels_from)):
         if path == "":
             raise UserError(f"{name} is empty: name a file, or leave it out")
+    for name, value in (("oracle", oracle), ("query", query)):
+        if callable(value):
+            raise UserError(
+                f"{name} must be 'FILE.py:FUNC', which a resumed run can find again, got the "
+                f"function itself: write it to a file"
+            )
+    if not isinstance(preset, str | Path | None):
+        raise UserError(f"preset must be a preset's name or a YAML file's path, got {preset!r}")
     find_spec(env_id)  # an unknown environment is named before an unknown preset
-    config = load_config(env_id, overrides, preset)
+    config = load_config(env_id, overrides, None if preset is None else str(preset))
     options = {
         "--labels": labels,
         "--labeller": labeller,
@@ -174,17 +184,19 @@ def _train(run: Run, checkpoint: Path | None, *, quiet: bool) -> None:
                 raise UserError(f"'{run.path}' is being trained by another process")
             with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
                 _Training(run, checkpoint, panel, interrupts).go()
+    except CodeFailed as error:
+        raise RunFailed(f"{error}: mend it, then `prefrl resume {run.typed}` goes on") from error
     except (OSError, sqlite3.OperationalError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
         raise RunFailed(
             f"the run stopped because of its disk ({error}); labels and checkpoints before that "
-            f"are whole: make room, then `prefrl resume {run.path}`"
+            f"are whole: make room, then `prefrl resume {run.typed}`"
         ) from error
     except sqlite3.DatabaseError as error:
         raise RunFailed(
             f"the run stopped because its label store, or that which it starts from, is damaged "
-            f"({error}): put a copy in its place, then `prefrl resume {run.path}`"
+            f"({error}): put a copy in its place, then `prefrl resume {run.typed}`"
         ) from error
     finally:
         torch.set_num_threads(threads)
@@ -267,10 +279,13 @@ class _Training:
         steps = self._stack.model.num_timesteps
         if isinstance(self._labeller, Person):
             given = self._store.count_answered() if self._store else 0
+            again = f"--preset {shlex.quote(str(self._run.path / 'config.yaml'))} --wait-for-labels"
+            if given:
+                again += f" --labels-from {shlex.quote(str(self._run.label_file))}"
             return (
                 f"nothing was learned: {given} labels were given in {steps} steps, too few to "
-                f"begin; `prefrl train {self._run.config.env.id} --labeller human "
-                f"--wait-for-labels --labels-from {self._run.label_file}` starts anew from them"
+                f"begin; `prefrl train {self._run.config.env.id} {again}` starts anew"
+                f"{' from them' if given else ' and waits for labels'}"
             )
         return (
             f"nothing was learned: no label arrived in {steps} steps; "
@@ -286,12 +301,20 @@ class _Training:
             source.close()
 
     def _open_window(self, panel: Panel) -> WindowProcess | None:
-        """The window of a run that a person answers, unless one is open already."""
-        if not self._store or self._run.config.labels.labeller != "human":
+        """The window of a run that a person answers, unless one is open or nothing is left to."""
+        labels = self._run.config.labels
+        if not self._run.config.watched or is_held(self._run.window_lock):
             return None
-        if is_held(self._run.window_lock):
+        if self._store and self._store.count_answered() >= labels.budget:
             return None
-        panel.say(f"a window opens to answer in; `prefrl label {self._run.path}` opens another")
+        try:
+            check_display()
+        except UserError as error:
+            if labels.wait:
+                raise
+            panel.say(f"{error}; the run goes on without a window")
+            return None
+        panel.say(f"a window opens to answer in; `prefrl label {self._run.typed}` opens another")
         return WindowProcess(self._run)
 
     def _make_loop(self) -> PreferenceLoop | None:
@@ -336,12 +359,11 @@ class _Training:
     def _make_labeller(self, panel: Panel, interrupts: list[int]) -> Labeller:
         config = self._run.config
         labels = config.labels
-        if labels.labeller == "none":
+        if labels.labeller == "none" or not self._store:
             return _nobody
         if labels.labeller == "oracle":
             score = load_score(labels.oracle) if labels.oracle else true_reward
             return Oracle(score, teacher(labels.teacher), seed=self._stack.seeds["mistakes"])
-        assert self._store
         # A run that goes on from an earlier step dates answers by that.
         step = self._stack.model.num_timesteps
         self._store.note(step=step, state="training")
@@ -376,4 +398,4 @@ class _Training:
 
 
 def _nobody(store: LabelStore, step: int) -> None:
-    """The labeller of a run that learns from labels given before."""
+    """The labeller of a run that asks nothing."""

@@ -114,7 +114,20 @@ def test_existing_out_is_not_touched(tmp_path, capsys):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
     error = refused(capsys, "train", "prefrl/PointMass-v0", "--out", "taken")
-    assert "'taken' exists already" in error
+    assert error.endswith("'taken' exists already: give another --out\n")
+
+
+def test_an_empty_folder_is_as_good_as_none(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    prefrl.Run.create(tmp_path / "mine", load_config("prefrl/PointMass-v0", {}))
+    error = refused(capsys, "train", "prefrl/PointMass-v0", "--out", "mine")
+    assert error.endswith("'mine' exists already: give another --out, or `prefrl resume mine`\n")
+
+
+def test_what_has_no_checkpoint_yet_is_not_said_to_be_lost(tmp_path, capsys):
+    prefrl.Run.create(tmp_path / "a run", load_config("prefrl/PointMass-v0", {}))
+    for command in ("evaluate", "video"):
+        assert "`prefrl resume 'a run'` goes on" in refused(capsys, command, "a run")
 
 
 def test_a_constant_oracle_is_asked_no_more_after_its_first_batch(tmp_path, capsys):
@@ -154,7 +167,7 @@ def test_bad_preset(tmp_path, capsys, text, message):
         ("return clip.true_rewards * float('nan')", "not finite: nan"),
         (
             "return clip.infos['height']",
-            "KeyError: 'height'; clip.infos has x_velocity, y_velocity",
+            "KeyError: 'height' (mine.py, line 2); clip.infos has x_velocity, y_velocity",
         ),
         ("raise ValueError('one\\ntwo')", "fails on a clip: ValueError: one two"),
         ("return clip.true_rewards * 1j", "must be real numbers"),

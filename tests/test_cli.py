@@ -1,5 +1,6 @@
 """Every command as a user calls it: what it prints, what it leaves, how it ends."""
 
+import io
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from envs.point_mass import PointMassEnv
-from prefrl.cli import main, parser
+from prefrl.cli import main, parse, parser
 from prefrl.evaluation import SEED
 
 COMMANDS = ["train", "resume", "label", "evaluate", "video", "report", "demo", "info"]
@@ -41,6 +42,30 @@ def test_every_command_has_help_and_stands_in_the_readme(name, capsys):
     assert ended.value.code == 0
     assert f"usage: prefrl {name}" in capsys.readouterr().out
     assert f"prefrl {name}" in README
+
+
+@pytest.mark.parametrize(
+    "words", ["RUN OUT.mp4 --best", "--best RUN OUT.mp4", "RUN --best OUT.mp4"]
+)
+def test_options_stand_anywhere(words):
+    args = parse(["video", *words.split()])
+    assert (args.run, args.best, args.out) == ("RUN", True, "OUT.mp4")
+
+
+def test_what_is_too_much_is_answered_by_its_command(capsys):
+    for words in ("report my run", "video RUN OUT.mp4 MORE", "video RUN --bset"):
+        with pytest.raises(SystemExit):
+            parse(words.split())
+        name = words.split()[0]
+        assert f"`prefrl {name} --help` lists what there is" in capsys.readouterr().err
+
+
+def test_a_terminal_without_the_sign_is_no_failure(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    arguments = ["train", "prefrl/PointMass-v0", "--labels", "8", "--steps", "3840", "--quiet"]
+    assert main(arguments) == 0
+    assert out.buffer.getvalue().startswith(b"true return ")
 
 
 def test_train_prints_its_result_and_writes_the_run_folder(capsys):

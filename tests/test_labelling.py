@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from compare import SMALL, assert_same_run
 import prefrl
 from envs.point_mass import PointMassEnv
 from prefrl.cli import main
-from prefrl.errors import UserError
+from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.person import QUEUE
 from prefrl.labelling import export, label
 from prefrl.labels.desk import Desk
@@ -77,6 +78,39 @@ class NoWindow:
         pass
 
 
+@pytest.fixture
+def take_display(monkeypatch):
+    """Takes the display away."""
+
+    def none():
+        raise UserError("no display for the window")
+
+    def take():
+        for module in ("trainer", "checks"):
+            monkeypatch.setattr(f"prefrl.{module}.check_display", none)
+
+    return take
+
+
+def test_without_a_display_only_a_run_that_waits_is_not_resumed(take_display, asked_run, capsys):
+    take_display()
+    run = asked_run(wait=True)
+    with pytest.raises(UserError, match=r"^no display for the window$"):
+        prefrl.resume(run.path, quiet=True)
+    run.config = replace(run.config, labels=replace(run.config.labels, wait=False))
+    again = (
+        r"`prefrl train prefrl/PointMass-v0 --preset \S+/run/config.yaml --wait-for-labels` starts"
+    )
+    with pytest.raises(RunFailed, match=again):
+        prefrl.resume(run)
+    assert "no display for the window; the run goes on without a window" in capsys.readouterr().err
+
+
+def test_who_would_answer_is_not_asked_where_the_true_reward_is_learned_from():
+    run = prefrl.train("prefrl/PointMass-v0", true_reward=True, labeller="human", **SMALL)
+    assert run.record["result"]["labels_answered"] == 0
+
+
 def test_a_person_teaches_the_point_mass(answering, tmp_path):
     answering(tmp_path / "taught" / "labels.db")
     run = prefrl.train(
@@ -96,8 +130,11 @@ def test_a_person_teaches_the_point_mass(answering, tmp_path):
 
 
 @pytest.mark.parametrize("late", [None, 5])
-def test_a_run_on_peoples_answers_resumes_exactly(answering, tmp_path, late):
-    """Each answer is learned from at the step and in the order that it was the first time."""
+def test_a_run_on_peoples_answers_resumes_exactly(answering, take_display, tmp_path, late):
+    """Each answer is learned from at the step and in the order that it was the first time.
+
+    All are given, so nobody needs a window any more.
+    """
     answering(tmp_path / "once" / "labels.db", late)
     preset = Path("often.yaml")
     preset.write_text("run: {checkpoint_every: 960}\nagent: {n_steps: 60, batch_size: 60}\n")
@@ -107,6 +144,7 @@ def test_a_run_on_peoples_answers_resumes_exactly(answering, tmp_path, late):
     shutil.rmtree(kept[-1])
     record = json.loads(Path("again/run.json").read_text())
     Path("again/run.json").write_text(json.dumps(record | {"result": None}))
+    take_display()
     assert_same_run(once, prefrl.resume("again", quiet=True))
 
 

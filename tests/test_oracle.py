@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from prefrl.errors import RunFailed, UserError
-from prefrl.labellers.oracle import Oracle, load_score
+from prefrl.labellers.oracle import Oracle, checked_scores, load_score
 from prefrl.labellers.teachers import Teacher
 from prefrl.labels.store import LabelStore
 
@@ -135,6 +137,16 @@ def test_score_must_be_finite_and_one_a_step(answers):
         answers(Oracle(lambda clip: 1.0), (1.0, 2.0))
     with pytest.raises(RunFailed, match="not finite"):
         answers(Oracle(lambda clip: clip.true_rewards * np.nan), (3.0, 4.0))
+
+
+def test_what_of_the_environments_is_not_finite_is_named(make_clip):
+    clip = make_clip(1.0)
+    broken = replace(clip, infos={"speed": clip.infos["speed"] * np.nan, "height": np.ones(5)})
+    message = r"nan; nor is the environment's clip.infos\['speed'\]$"
+    with pytest.raises(RunFailed, match=message):
+        checked_scores(lambda clip: clip.infos["speed"], broken)
+    with pytest.raises(RunFailed, match=r"not finite: nan$"):
+        checked_scores(lambda clip: clip.true_rewards * np.nan, clip)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,17 @@ class Reusing(Walk):
         return self._observation
 
 
-for kind in (Walk, ToGoal, Counting, Named, Reusing):
+class Faulty(Walk):
+    """Is no number any more after 600 observations of all copies."""
+
+    seen = 0
+
+    def observe(self):
+        Faulty.seen += 1
+        return super().observe() * np.float32(np.nan if Faulty.seen > 600 else 1)
+
+
+for kind in (Walk, ToGoal, Counting, Named, Reusing, Faulty):
     gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
 
 
@@ -216,7 +226,10 @@ class Fails(Seeded):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Fails, r"^Fails-v0 failed in an episode: ConnectionError: simulator gone$"),
+        (
+            Fails,
+            r"^Fails-v0 failed in an episode: ConnectionError: simulator gone \(test_own_",
+        ),
         (Ends, r"--allow-termination .*; --labels-from run/labels\.db takes"),
     ],
 )
@@ -239,3 +252,11 @@ def test_labels_of_a_store_that_does_not_say_of_what_it_is(tmp_path):
     store.close()
     again = train("Walk-v0", out="again", labeller="none", labels_from=run.label_file)
     assert again.record["result"]["labels_answered"] == 8
+
+
+@pytest.mark.parametrize("options", [{}, {"true_reward": True}])
+def test_an_observation_that_is_no_number_is_named_as_the_environments(monkeypatch, options):
+    monkeypatch.setattr(Faulty, "seen", 0)
+    words = "^Faulty-v0 gave an observation that is not finite: mend it, then `prefrl resume "
+    with pytest.raises(RunFailed, match=words):
+        train("Faulty-v0", **options)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl.clips.clip import ClipBuffer
+from prefrl.errors import UserError
 from prefrl.queries.rules import RULES, Rule, Share, disagreement
 from prefrl.queries.sampler import _spread, candidate_pairs, ensemble_sums, select_pairs
 from prefrl.queries.schedule import LabelSchedule
@@ -202,3 +203,12 @@ def test_schedule_follows_its_formula():
     assert rates[0] > 2 * rates[-1]
     even = LabelSchedule(budget=1000, until=100, initial=0.2, decay=0.0)
     assert [even.due(s) for s in (25, 50, 75)] == [400, 600, 800]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("budget", -1), ("until", 0), ("initial", 1.5), ("decay", float("nan"))],
+)
+def test_a_schedule_that_cannot_be_kept_is_refused(name, value):
+    with pytest.raises(UserError, match=f"a schedule's {name} must be from .*, got {value}"):
+        LabelSchedule(**{"budget": 10, "until": 100} | {name: value})

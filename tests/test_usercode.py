@@ -5,9 +5,10 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from compare import TINY, suite_of
+from compare import SMALL, TINY, suite_of
 
 import prefrl
+from prefrl.errors import RunFailed, UserError
 from prefrl.usercode import load_function, own_files
 
 ENVIRONMENT = """
@@ -92,3 +93,35 @@ def test_a_module_of_that_name_in_another_folder_is_noticed(tmp_path, monkeypatc
         prefrl.evaluate(run.path, episodes=1)
         assert bool(caplog.records) == (folder.name == "other")
     assert f"'{folders[2] / 'elsewhere.py'}' is not as it was" in caplog.text
+
+
+LATE = """
+def score(clip):
+    if clip.step > 2000:
+        raise ValueError("tired")
+    return clip.true_rewards
+"""
+
+
+def test_what_fails_in_mid_run_says_where_and_goes_on_once_it_is_mended(tmp_path):
+    own = tmp_path / "late.py"
+    own.write_text(LATE)
+    words = r"ValueError: tired \(late.py, line 4\): mend it, then `prefrl resume 'my run'` goes on"
+    with pytest.raises(RunFailed, match=words):
+        prefrl.train("prefrl/PointMass-v0", oracle="late.py:score", out="my run", **SMALL)
+    own.write_text(ORACLE)
+    assert prefrl.resume("my run", quiet=True).record["result"]["labels_answered"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"oracle": lambda clip: clip.true_rewards}, "oracle must be 'FILE.py:FUNC'"),
+        ({"query": lambda preferences: preferences[0]}, "query must be 'FILE.py:FUNC'"),
+        ({"preset": {"run": {"steps": 960}}}, "preset must be a preset's name or a YAML file's"),
+    ],
+)
+def test_what_a_run_folder_could_not_hold_is_refused(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        prefrl.train("prefrl/PointMass-v0", **options)
+    assert not list(tmp_path.iterdir())

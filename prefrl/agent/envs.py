@@ -18,7 +18,7 @@ from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.environment import FRAME_SIZE, FixedHorizon, acting_in, make_drawable, make_env
-from prefrl.errors import UserError, sentence
+from prefrl.errors import CodeFailed, UserError, sentence
 
 PROBE_STEPS = 300
 
@@ -97,7 +97,10 @@ class TimedVecEnv(DummyVecEnv):
                 observation, self.reset_infos[i] = env.reset()
             self._save_obs(i, observation)
             infos.append(info)
-        return self._obs_from_buf(), self.buf_rews.copy(), self.buf_dones.copy(), infos
+        observations = np.asarray(self._obs_from_buf())
+        if not np.isfinite(observations).all():
+            raise CodeFailed(f"{self._config.id} gave an observation that is not finite")
+        return observations, self.buf_rews.copy(), self.buf_dones.copy(), infos
 
 
 def restarts_early(config: EnvConfig) -> list[bool]:

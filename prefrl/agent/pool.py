@@ -27,6 +27,10 @@ POSITIONS = "exclude_current_positions_from_observation"
 """An argument of the locomotion tasks. With it off, an observation begins with all of qpos and
 qvel, of which the policy is shown what Gymnasium shows, and clips are drawn from the whole."""
 
+CONTACTS = "include_cfrc_ext_in_observation"
+"""An argument of Gymnasium's Ant and Humanoid that EnvPool does not know. With it off, the policy is
+not shown what an observation ends with, six numbers for each body."""
+
 
 class PoolVecEnv(VecEnv):
     """Environments that EnvPool steps in threads; the time waited for them is `simulate`.
@@ -52,10 +56,12 @@ class PoolVecEnv(VecEnv):
         assert isinstance(observation, spaces.Box)
         self._scene = _scene_size(example, self._pool)
         self._infos = _info_names(example)
-        self._hidden = self._pool.observation_space.shape[0] - observation.shape[0]
+        whole, width = self._pool.observation_space.shape[0], observation.shape[0]
+        contacts = 0 if config.kwargs.get(CONTACTS, True) else _contacts_size(example)
+        self._window = slice(whole - contacts - width, whole - contacts)
         example.close()
         super().__init__(config.copies, observation, action)
-        self._full = np.zeros((config.copies, self._hidden + observation.shape[0]))
+        self._full = np.zeros((config.copies, whole))
         self._actions = np.zeros((config.copies, *(action.shape or ())))
         self._returns = np.zeros(config.copies)
         self._lengths = np.zeros(config.copies, int)
@@ -108,7 +114,7 @@ class PoolVecEnv(VecEnv):
         return full
 
     def _shown(self, full: np.ndarray) -> np.ndarray:
-        return full[..., self._hidden :]
+        return full[..., self._window]
 
     @property
     def state_dim(self) -> int:
@@ -164,6 +170,7 @@ def _make_pool(config: EnvConfig, seed: int) -> Any:
         raise UserError(f"EnvPool has no {spec.id}: leave env.backend at 'gymnasium'")
     options = envpool.make_spec(spec.id).config._fields
     arguments = {"max_episode_steps": spec.max_episode_steps} | config.kwargs
+    arguments.pop(CONTACTS, None)
     if config.termination != "allow" and "terminate_when_unhealthy" in options:
         arguments.setdefault("terminate_when_unhealthy", False)
     if POSITIONS in options:
@@ -187,6 +194,11 @@ def _info_names(example: gym.Env) -> set[str]:
     example.reset(seed=0)
     *_, info = example.step(example.action_space.sample())
     return set(numbers(info))
+
+
+def _contacts_size(example: gym.Env) -> int:
+    """Numbers in the contact forces of all bodies but the world's."""
+    return 6 * (example.unwrapped.model.nbody - 1)  # type: ignore[attr-defined]
 
 
 def _scene_size(example: gym.Env, pool: Any) -> int:

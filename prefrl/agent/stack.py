@@ -45,13 +45,14 @@ class Stack:
         self.generators = {
             name: np.random.default_rng(streams[name]) for name in ("clips", "queries", "fit")
         }
-        shown = config.labels.labeller == "human" and not config.run.true_reward
         self.envs: TimedVecEnv | PoolVecEnv
         seed = self.seeds["envs"]
         if config.env.backend == "envpool":
             self.envs = PoolVecEnv(config.env, seed=seed, stopwatch=stopwatch)
         else:
-            self.envs = TimedVecEnv(config.env, seed=seed, stopwatch=stopwatch, drawable=shown)
+            self.envs = TimedVecEnv(
+                config.env, seed=seed, stopwatch=stopwatch, drawable=config.watched
+            )
         self.recorder: ClipRecorder | None = None
         self.rewarded: LearnedReward | None = None
         self.ensemble: RewardEnsemble | None = None
@@ -64,7 +65,7 @@ class Stack:
                 rollout_steps=config.agent.n_steps,
                 capacity=config.clips.capacity,
                 rng=self.generators["clips"],
-                camera=self.envs.camera if shown else None,
+                camera=self.envs.camera if config.watched else None,
             )
             self.ensemble = make_ensemble(config, self.recorder.dims, self.seeds["ensemble"])
             self.fitter = RewardFitter(

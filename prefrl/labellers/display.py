@@ -75,5 +75,5 @@ def close_display() -> None:
 def _no_display(why: str) -> str:
     return (
         f"no display for the window ({why}): set DISPLAY or WAYLAND_DISPLAY to one, such as by "
-        f"`ssh -X`, or train with --labeller oracle"
+        f"`ssh -X`"
     )

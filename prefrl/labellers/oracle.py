@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from prefrl.clips.clip import Clip
-from prefrl.errors import RunFailed, UserError, sentence
+from prefrl.errors import CodeFailed, UserError, sentence
 from prefrl.labellers.teachers import ANSWERS, DRAWS, TEACHERS, Teacher
 from prefrl.labels.store import LabelStore, Query
 from prefrl.usercode import load_function
@@ -65,7 +65,7 @@ class Oracle:
 
         Raises:
             UserError: All answers so far are ties: the score tells no clips apart.
-            RunFailed: The score is not a finite number for each step.
+            CodeFailed: The score is not a finite number for each step.
         """
         if queries := store.pending(step):
             start = time.perf_counter()
@@ -129,7 +129,7 @@ def checked_scores(score: Score, clip: Clip) -> np.ndarray:
     """Scores `(T,)` of a clip's steps.
 
     Raises:
-        RunFailed: The function fails, or gives anything but a finite number for each step.
+        CodeFailed: The function fails, or gives anything but a finite number for each step.
     """
     try:
         given = np.asarray(score(clip))
@@ -137,17 +137,27 @@ def checked_scores(score: Score, clip: Clip) -> np.ndarray:
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         names = ", ".join(clip.infos) or "nothing"
         hint = f"; clip.infos has {names}" if isinstance(error, KeyError) else ""
-        raise RunFailed(f"the oracle fails on a clip: {sentence(error)}{hint}") from error
+        raise CodeFailed(f"the oracle fails on a clip: {sentence(error)}{hint}") from error
     if np.iscomplexobj(given):
-        raise RunFailed("the oracle's score must be real numbers, got complex ones")
+        raise CodeFailed("the oracle's score must be real numbers, got complex ones")
     if values.shape != (len(clip),):
-        raise RunFailed(
+        raise CodeFailed(
             f"the oracle's score must have shape ({len(clip)},), one number a step, "
             f"got {values.shape}"
         )
     if not np.isfinite(values).all():
-        raise RunFailed(f"the oracle's score is not finite: {values[~np.isfinite(values)][0]}")
+        hole = values[~np.isfinite(values)][0]
+        raise CodeFailed(f"the oracle's score is not finite: {hole}{_holes_in(clip)}")
     return values
+
+
+def _holes_in(clip: Clip) -> str:
+    """What in a clip is not finite, to name in errors; empty if all is."""
+    parts = {"true_rewards": clip.true_rewards} | {
+        f"infos['{name}']": values for name, values in clip.infos.items()
+    }
+    holes = [f"clip.{name}" for name, part in parts.items() if not np.isfinite(part).all()]
+    return f"; nor is the environment's {', '.join(holes)}" if holes else ""
 
 
 def _twice(clip: Clip) -> Clip:
@@ -178,6 +188,6 @@ def load_score(spec: str, sample: Clip | None = None) -> Score:
         try:
             checked_scores(score, sample)
             checked_scores(score, _twice(sample))
-        except RunFailed as error:
+        except CodeFailed as error:
             raise UserError(str(error)) from None
     return score

@@ -5,6 +5,7 @@ share. Between two rollouts the trainer notes how far it is, takes back what the
 outgrown, and, where the run is to wait for labels, waits for them.
 """
 
+import shlex
 import time
 from collections.abc import Callable
 
@@ -127,8 +128,9 @@ class Person:
         if store.latest_answer(step) != latest:
             self._heard = (store.latest_answer(step), now)
         elif now - heard > QUIET_SECONDS and store.count_pending(step):
+            run = shlex.quote(str(store.path.parent))
             self._say(
                 f"nobody has answered for {(now - heard) / 60:.0f} min: training goes on, with "
-                f"fewer new pairs; `prefrl label {store.path.parent}` opens the window"
+                f"fewer new pairs; `prefrl label {run}` opens the window"
             )
             self._heard = (latest, now)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import entr
 
-from prefrl.errors import RunFailed, UserError, nearest, sentence
+from prefrl.errors import CodeFailed, UserError, nearest, sentence
 from prefrl.usercode import load_function
 
 Score = Callable[[np.ndarray], np.ndarray]
@@ -110,7 +110,7 @@ def find_rule(name: str, members: int) -> Rule:
     certain = np.tile([0.0, 1.0, 0.5], (members, 1))  # where a logarithm would not do
     try:
         checked_score(score, np.concatenate([rng.random((members, 17)), certain], axis=1))
-    except RunFailed as error:
+    except CodeFailed as error:
         raise UserError(f"{error}; nothing was asked") from None
     return Rule((Share(score=score),))
 
@@ -119,18 +119,18 @@ def checked_score(score: Score, preferences: np.ndarray) -> np.ndarray:
     """Scores `(n_pairs,)` of pairs by `preferences (n_members, n_pairs)`.
 
     Raises:
-        RunFailed: The function fails, or gives anything but a number for each pair.
+        CodeFailed: The function fails, or gives anything but a number for each pair.
     """
     name = f"the query rule '{getattr(score, '__name__', 'score')}'"
     try:
         values = np.asarray(score(preferences.copy()), np.float64)
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise RunFailed(f"{name} fails: {sentence(error)}") from error
+        raise CodeFailed(f"{name} fails: {sentence(error)}") from error
     if values.shape != preferences.shape[1:]:
-        raise RunFailed(
+        raise CodeFailed(
             f"{name} must turn preferences {preferences.shape} into scores "
             f"{preferences.shape[1:]}, one for each pair, got {values.shape}"
         )
     if holes := int(np.isnan(values).sum()):
-        raise RunFailed(f"{name} gives NaN for {holes} of {len(values)} pairs")
+        raise CodeFailed(f"{name} gives NaN for {holes} of {len(values)} pairs")
     return values

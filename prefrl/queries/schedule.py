@@ -4,6 +4,8 @@ import bisect
 import math
 from dataclasses import dataclass
 
+from prefrl.errors import UserError
+
 
 @dataclass(frozen=True)
 class LabelSchedule:
@@ -11,6 +13,9 @@ class LabelSchedule:
 
     The rate after progress `x` (steps over `until`) is proportional to `1 / (1 + decay * x)`, the
     form of Christiano et al. 2017 (appendix A), with the time scale relative to the run.
+
+    Raises:
+        UserError: A number is outside of what it can be.
     """
 
     budget: int
@@ -21,6 +26,16 @@ class LabelSchedule:
     """Share that is due from the start."""
     decay: float = 0.5
     """How fast the rate falls; 0: not at all."""
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("budget", self.budget, 0, math.inf),
+            ("until", self.until, 1, math.inf),
+            ("initial", self.initial, 0, 1),
+            ("decay", self.decay, 0, math.inf),
+        ):
+            if not low <= value <= high:
+                raise UserError(f"a schedule's {name} must be from {low} to {high}, got {value}")
 
     @property
     def first(self) -> int:
