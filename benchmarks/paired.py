@@ -1,7 +1,8 @@
 """Conditions side by side, seed by seed: `python benchmarks/paired.py [rules|teachers]`.
 
 The column `difference` of a suite's `aggregate.csv`, put together from several measurements, within
-which runs are paired, and for pairs of conditions that no suite compares.
+which runs are paired, and for pairs of conditions that no suite compares. A seed's differences in
+several measurements are alike, so its mean is one number, and seeds, not runs, are drawn anew.
 """
 
 import argparse
@@ -71,24 +72,26 @@ def main() -> None:
             parser.error(f"unknown suite '{suite}': there are {', '.join(PAIRS)}")
         tables = [read(*paths) for paths in MEASUREMENTS[suite]]
         tasks = list(dict.fromkeys(row.task for row in tables[0]))
-        print(f"\n| | beside | pairs | better | difference | p | {' | '.join(tasks)} |")
-        print("| --- |" + " --- |" * (5 + len(tasks)))
+        print(f"\n| | beside | pairs | seeds | better | difference | p | {' | '.join(tasks)} |")
+        print("| --- |" + " --- |" * (6 + len(tasks)))
         for condition, other in PAIRS[suite]:
             found = [pair_up(rows, CEILING, other) for rows in tables]
-            scores = [np.concatenate([pairs[t, condition] for pairs in found]) for t in tasks]
-            show(condition, other, scores)
+            pairs = [[scores[task, condition] for scores in found] for task in tasks]
+            show(condition, other, pairs)
 
 
-def show(condition: str, other: str, scores: list[np.ndarray]) -> None:
-    """Print a row of the table: of the differences in each task."""
+def show(condition: str, other: str, pairs: list[list[np.ndarray]]) -> None:
+    """Print a row of the table: of the differences in each task's measurements."""
     rng = np.random.default_rng(0)
+    scores = [by_seed(measurements) for measurements in pairs]
     low, high = interval(mean, scores, rng=rng)
-    pairs = np.concatenate(scores)
+    every = np.concatenate([scores for measurements in pairs for scores in measurements])
     cells = [
         condition,
         other,
-        f"{len(pairs)}",
-        f"{(pairs > 0).mean():.2f}",
+        f"{len(every)}",
+        f"{sum(map(len, scores))}",
+        f"{(every > 0).mean():.2f}",
         f"{mean(scores):+.2f} [{low:+.2f}, {high:+.2f}]",
         f"{by_chance(scores, rng):.3f}",
         *(f"{task.mean():+.2f}" for task in scores),
@@ -108,10 +111,16 @@ def read(*paths: Path) -> list[Row]:
     return rows
 
 
-def by_chance(scores: list[np.ndarray], rng: np.random.Generator) -> float:
-    """How often a mean so far from 0 comes about where either run of a pair may be the better one.
+def by_seed(measurements: list[np.ndarray]) -> np.ndarray:
+    """The mean of each seed's differences; each measurement has those of seeds 0, 1, ..."""
+    seeds = range(max(map(len, measurements)))
+    return np.array([np.mean([m[seed] for m in measurements if seed < len(m)]) for seed in seeds])
 
-    A permutation test: the signs of all differences are drawn anew.
+
+def by_chance(scores: list[np.ndarray], rng: np.random.Generator) -> float:
+    """How often a mean so far from 0 comes about where either condition may do better with a seed.
+
+    A permutation test: the signs of all seeds' differences are drawn anew.
     """
     drawn = mean([task * rng.choice([-1, 1], (FLIPS, len(task))) for task in scores])
     return float((np.abs(drawn) >= abs(mean(scores)) - 1e-12).mean())

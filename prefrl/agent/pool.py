@@ -28,8 +28,8 @@ POSITIONS = "exclude_current_positions_from_observation"
 qvel, of which the policy is shown what Gymnasium shows, and clips are drawn from the whole."""
 
 CONTACTS = "include_cfrc_ext_in_observation"
-"""An argument of Gymnasium's Ant and Humanoid that EnvPool does not know. With it off, the policy is
-not shown what an observation ends with, six numbers for each body."""
+"""An argument of Gymnasium's Ant and Humanoid that EnvPool does not know. With it off, the policy
+is not shown what an observation ends with, six numbers for each body."""
 
 
 class PoolVecEnv(VecEnv):
