@@ -118,7 +118,8 @@ def _register_own() -> None:
 
 
 def _import_module(module: str, env_id: str) -> None:
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` would: a user's module lies beside them
+    here = str(Path.cwd())  # as `python -m` would: a user's module lies beside them
+    sys.path.insert(0, here)
     try:
         importlib.import_module(module)
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
@@ -126,7 +127,9 @@ def _import_module(module: str, env_id: str) -> None:
             f"environment '{env_id}': cannot import '{module}': {sentence(error)}"
         ) from None
     finally:
-        sys.path.pop(0)
+        sys.path.remove(here)
+        if here not in sys.path:
+            sys.path.append(here)  # last: for what the module names, and is imported later
 
 
 def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:

@@ -4,6 +4,7 @@ import math
 import time
 from typing import Self
 
+from rich.markup import escape
 from rich.panel import Panel as Box
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -72,4 +73,6 @@ class Panel(TerminalView):
         for name, value in facts.items():
             table.add_row(f"[dim]{name}[/dim]", value)
         table.add_row("", ProgressBar(total=self._run.config.run.steps, completed=step, width=40))
-        return Box(table, title=f"{self._run.config.env.id} · {self._run.path}", expand=False)
+        return Box(
+            table, title=escape(f"{self._run.config.env.id} · {self._run.path}"), expand=False
+        )

@@ -223,8 +223,17 @@ class Run:
         return LabelStore(self.label_file)
 
     def reward(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        """The learned reward `(n,)` of `observations (n, obs_dim)` and `actions (n, act_dim)`."""
-        return self.ensemble.reward(observations, actions)
+        """The learned reward `(n,)`, dimensionless.
+
+        Args:
+            observations: `(n, obs_dim)`, raw.
+            actions: `(n, *action_shape)`, as the environment takes them.
+        """
+        from prefrl.clips.recorder import encode_actions
+
+        space = self.policy.model.action_space
+        encoded = encode_actions(space, np.reshape(actions, (-1, *(space.shape or ()))))
+        return self.ensemble.reward(observations, encoded)
 
 
 def _is_empty(path: Path) -> bool:

@@ -318,6 +318,13 @@ def test_published_figures_that_cannot_be_read(tmp_path):
     (tmp_path / "a.csv").write_text("task,method\nA-v0,b\n")
     with pytest.raises(UserError, match=r"'.*a\.csv': there is no column 'return_mean'"):
         read_anchors(tmp_path / "a.csv")
+    header = "task,method,labels,env_steps,return_mean,return_std,source\n"
+    (tmp_path / "a.csv").write_text(header + "A-v0,b,10,500,20,1\n")
+    with pytest.raises(UserError, match="a row has fewer cells than the first"):
+        read_anchors(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text(header + "A-v0,b,,500,20,1,them\n")
+    (unsaid,) = read_anchors(tmp_path / "a.csv")
+    assert not unsaid.agrees(labels=0, steps=500), "nobody says that it is of the true reward"
     with pytest.raises(UserError, match=r"cannot read published figures from '.*no\.csv'"):
         read_anchors(tmp_path / "no.csv")
 

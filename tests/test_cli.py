@@ -14,10 +14,15 @@ import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from envs.point_mass import PointMassEnv
 from prefrl.cli import main, parse, parser
+from prefrl.configfile import load_config
 from prefrl.evaluation import SEED
+from prefrl.panel import Panel
+from prefrl.run import Run
 
 COMMANDS = ["train", "resume", "label", "evaluate", "video", "report", "demo", "info"]
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -42,6 +47,17 @@ def test_every_command_has_help_and_stands_in_the_readme(name, capsys):
     assert ended.value.code == 0
     assert f"usage: prefrl {name}" in capsys.readouterr().out
     assert f"prefrl {name}" in README
+
+
+def test_a_folder_is_named_on_the_panel_as_it_is(monkeypatch):
+    shown = []
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setattr(Panel, "show", lambda self, box: shown.append(box.title))
+    run = Run.create(Path("a[/red]"), load_config("prefrl/PointMass-v0", {}))
+    Panel(run, quiet=False).update(
+        {"time/step": 960, "time/seconds": 1, "time/label": 0, "time/steps_per_second": 960}
+    )
+    assert Text.from_markup(shown[0]).plain == "prefrl/PointMass-v0 · a[/red]"
 
 
 @pytest.mark.parametrize(

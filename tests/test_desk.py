@@ -261,3 +261,23 @@ def test_pairs_that_the_policy_has_outgrown_are_not_taken(store):
     assert {claim.query.step for claim in make_desk(store).take(30)} == {
         960 * i for i in range(3, 9)
     }
+
+
+def test_outgrown_pairs_leave_a_window_but_for_the_one_on_its_screen(store):
+    desk = make_desk(store)
+    *_, old = desk.take(4)
+    desk.show(old)
+    assert store.withdraw_outgrown(9600, until=960 * 8) > 4
+    assert desk.held() == {old.query.id}
+    assert desk.answer(old, "left", seconds=1)
+    assert make_desk(store, seed=5).take(4) == []
+
+
+def test_no_more_is_taken_than_asked_for(store):
+    answer_all(make_desk(store), store, lambda claim: "left")
+    for i in range(20):
+        store.ask(point_mass_clip(100 + i), point_mass_clip(200 + i), step=9600, rule="random")
+    for seed in range(20):
+        desk = make_desk(store, probes=0.5, seed=seed)
+        assert len(desk.take(4)) == 4
+        desk.leave()

@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 
@@ -112,12 +113,26 @@ def write_own(tmp_path, module, observations, limit=30):
     return f"{module}:{module}-v0"
 
 
-def test_own_environment_is_imported_from_the_working_folder(tmp_path):
+def test_own_environment_is_imported_from_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
     env_id = write_own(tmp_path, "own_flat", "spaces.Box(-1, 1, (3,))")
     clip = probe(EnvConfig(env_id), length=20)
     assert clip.observations.shape == (20, 3)
     assert clip.actions.shape == (20, 2)
-    assert str(tmp_path) not in sys.path
+    assert sys.path[-1] == str(tmp_path), "where it stands in the way of no other"
+
+
+def test_what_an_own_environment_names_is_found_when_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "vendored.py").write_text("LIMIT = 30\n")
+    write_own(tmp_path, "own_late", "spaces.Box(-1, 1, (3,))")
+    (tmp_path / "own_names.py").write_text(
+        "import sys\n\nimport gymnasium as gym\n\nsys.path.insert(0, 'vendor')\n"
+        "gym.register('Named-v7', entry_point='own_late:Own', max_episode_steps=30)\n"
+    )
+    assert len(probe(EnvConfig("own_names:Named-v7"), length=20)) == 20
+    assert importlib.import_module("vendored").LIMIT == 30
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,11 @@ def test_seeds_go_round_by_round_and_may_be_given():
         ({"conditions": {"../evil": {}}}, r"a condition cannot be called '\.\./evil'"),
         ({"conditions": {"": {}}}, "a condition cannot be called ''"),
         ({"conditions": {"random-actions": {}}}, "cannot be called 'random-actions'"),
-        ({"conditions": {True: {}}}, "'conditions' of suite 'test' must hold names"),
+        ({"conditions": {True: {}}}, "'conditions' of suite 'test' must .* got True for a name"),
+        (
+            {"conditions": {"true-reward": {}, "ann": {"labels": {"labeller": "human"}}}},
+            "Hopper-v5 under 'ann': nobody is at hand to answer",
+        ),
         (
             {"reference": None, "conditions": {"few": {"run": {"seed": 3}}}},
             "'few' sets run.seed",
@@ -135,3 +139,7 @@ def test_the_first_difference_is_named():
     few, true = (suite.config("Hopper-v5", name) for name in ("few", "true-reward"))
     assert difference(few, few) == ""
     assert difference(few, true) == "labels.budget 4, not 20"
+
+
+def test_a_suite_may_say_nothing_about_itself():
+    assert suite_from_tree("test", tree() | {"about": None}).about == ""

@@ -140,6 +140,9 @@ def test_discrete_actions(tmp_path, monkeypatch):
     summary = prefrl.evaluate(tmp_path / "car", episodes=5)
     assert before["label/answered"] >= 10
     assert summary["oracle_return"]["mean"] > 1.0, "a random car reaches 0.5 to 0.8"
+    observations = np.array([[-0.5, 0], [-0.5, 0.06]])
+    rewards = run.reward(observations, run.policy.predict(observations))
+    assert rewards[1] > rewards[0], "actions are taken as the policy gives them"
 
 
 def test_own_environment_by_module(tmp_path):

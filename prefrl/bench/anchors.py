@@ -14,6 +14,7 @@ class Anchor:
     task: str
     method: str
     labels: int
+    """-1: not said."""
     steps: int
     """0: not said."""
     mean: float
@@ -33,17 +34,20 @@ def read_anchors(path: Path) -> list[Anchor]:
     """
     try:
         with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+            if any(None in row.values() for row in rows):
+                raise ValueError("a row has fewer cells than the first")
             return [
                 Anchor(
                     row["task"],
                     row["method"],
-                    int(row["labels"] or 0),
+                    int(row["labels"] or -1),
                     int(row["env_steps"] or 0),
                     float(row["return_mean"]),
                     float(row["return_std"] or "nan"),
                     row["source"],
                 )
-                for row in csv.DictReader(file)
+                for row in rows
                 if row["return_mean"]
             ]
     except KeyError as error:

@@ -203,15 +203,23 @@ def suite_from_tree(name: str, tree: Any) -> Suite:
             hint = nearest(value, list(parts["conditions"]))
             raise UserError(f"suite '{name}': {key} '{value}' is none of its conditions: {hint}")
     suite = Suite(
-        name, str(tree.get("about", "")), seeds, parts["tasks"], parts["conditions"], **named
+        name, str(tree.get("about") or ""), seeds, parts["tasks"], parts["conditions"], **named
     )
     for task in suite.tasks:
         for condition in suite.conditions:
-            suite.config(task, condition)
+            if suite.config(task, condition).watched:
+                raise UserError(
+                    f"suite '{name}', {task} under '{condition}': nobody is at hand to answer: "
+                    f"take labeller 'oracle', or `prefrl train` for people"
+                )
     return suite
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise UserError(f"{what} must hold names, each with its values, got {value!r}")
+    wanted = f"{what} must hold names, each with its values, got"
+    if not isinstance(value, dict):
+        raise UserError(f"{wanted} {value!r}")
+    for key in value:
+        if not isinstance(key, str):  # as true, on, no and 350 are not
+            raise UserError(f"{wanted} {key!r} for a name: put it in quotes")
     return dict(value)

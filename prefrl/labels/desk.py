@@ -82,6 +82,8 @@ class Desk:
         with self.store.transaction():
             now = time.time()
             for query in self._free(n, now) or self._spare(now):
+                if len(claims) == n:
+                    break
                 if self._rng.random() < self._probes and (probe := self._probe()):
                     claims.append(probe)
                 if len(claims) < n:

@@ -244,6 +244,8 @@ class LabelStore:
     def withdraw_outgrown(self, step: int, *, until: int) -> int:
         """Take back what was asked by step `until` and not answered; give how many that were.
 
+        Also what lies ready at a window, but for the pair that is on the screen there.
+
         Args:
             step: The agent's step now.
             until: The latest step of asking that the policy has outgrown.
@@ -254,6 +256,9 @@ class LabelStore:
                 "WHERE repeats IS NULL AND step > 0 AND step <= ?2 AND id NOT IN "
                 f"(SELECT query FROM {_STANDING})",
                 (step, until),
+            )
+            self.db.execute(
+                "DELETE FROM claims WHERE shown IS NULL AND query IN (SELECT query FROM outgrown)"
             )
         return done.rowcount
 
