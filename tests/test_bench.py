@@ -224,7 +224,11 @@ def test_numbers_that_cannot_be(tiny, tmp_path, option, message):
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
-    [("results.csv", "task,condition\nA,b\n", "damaged"), ("curves.csv", "\nA,b,0\n", "longer")],
+    [
+        ("results.csv", "task,condition\nA,b\n", "damaged"),
+        ("results.csv", "a\n1\n", "results.csv has a column 'a'"),
+        ("curves.csv", "\nA,b,0\n", "longer"),
+    ],
 )
 def test_a_damaged_results_folder_is_named(tiny, tmp_path, name, text, message):
     (tmp_path / "out").mkdir()

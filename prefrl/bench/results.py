@@ -294,4 +294,6 @@ def _read(path: Path, kind: type) -> list[Any]:
         rows = list(csv.DictReader(file))
     if any(None in row for row in rows):
         raise ValueError(f"{path.name} has rows that are longer than its header")
+    if unknown := sorted(set(rows[0] if rows else ()) - set(types)):
+        raise ValueError(f"{path.name} has a column '{unknown[0]}'")
     return [kind(**{k: value(k, v) for k, v in row.items()}) for row in rows]
