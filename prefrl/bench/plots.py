@@ -169,8 +169,7 @@ def draw_labels(summaries: Sequence[Summary], reference: str) -> Any:
         lw=2.5,
         capsize=4,
     )
-    axis.axhline(1, color=GREY, lw=1, ls=":")
-    axis.annotate(reference, (0.01, 1), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    axis.axhline(1, color=GREY, lw=1, ls=":", label=reference)
     axis.set_xlabel("labels")
     axis.set_ylabel("normalised true return")
     axis.spines[["top", "right"]].set_visible(False)
