@@ -105,7 +105,7 @@ def check_start(config: Config) -> None:
 
 
 def _check_pool(config: Config) -> set[str]:
-    """Whether EnvPool has the environment and acts on in it; give its infos, that clips hold."""
+    """Whether EnvPool has the environment and acts on in it; give the infos that clips hold."""
     pool = PoolVecEnv(replace(config.env, copies=1), seed=0, stopwatch=Stopwatch())
     try:
         pool.reset()

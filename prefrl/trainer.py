@@ -305,7 +305,8 @@ class _Training:
         labels = self._run.config.labels
         if not self._run.config.watched or is_held(self._run.window_lock):
             return None
-        if self._store and self._store.count_answered() >= labels.budget:
+        store = self._store
+        if store and store.count_asked() - store.count_pending() >= labels.budget:
             return None
         try:
             check_display()

@@ -106,6 +106,14 @@ def test_without_a_display_only_a_run_that_waits_is_not_resumed(take_display, as
     assert "no display for the window; the run goes on without a window" in capsys.readouterr().err
 
 
+def test_labels_taken_over_leave_others_to_give(monkeypatch, point_mass_run):
+    opened = []
+    monkeypatch.setattr(NoWindow, "__init__", lambda self, run: opened.append(run.path))
+    monkeypatch.setattr("prefrl.trainer.WindowProcess", NoWindow)
+    options = SMALL | {"labeller": "human", "labels_from": point_mass_run.label_file}
+    assert opened == [prefrl.train("prefrl/PointMass-v0", **options).path]
+
+
 def test_who_would_answer_is_not_asked_where_the_true_reward_is_learned_from():
     run = prefrl.train("prefrl/PointMass-v0", true_reward=True, labeller="human", **SMALL)
     assert run.record["result"]["labels_answered"] == 0

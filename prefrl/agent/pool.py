@@ -58,7 +58,7 @@ class PoolVecEnv(VecEnv):
         self._infos = _info_names(example)
         whole, width = self._pool.observation_space.shape[0], observation.shape[0]
         contacts = 0 if config.kwargs.get(CONTACTS, True) else _contacts_size(example)
-        self._window = slice(whole - contacts - width, whole - contacts)
+        self._columns = slice(whole - contacts - width, whole - contacts)
         example.close()
         super().__init__(config.copies, observation, action)
         self._full = np.zeros((config.copies, whole))
@@ -114,7 +114,7 @@ class PoolVecEnv(VecEnv):
         return full
 
     def _shown(self, full: np.ndarray) -> np.ndarray:
-        return full[..., self._window]
+        return full[..., self._columns]
 
     @property
     def state_dim(self) -> int:
