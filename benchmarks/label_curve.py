@@ -25,7 +25,7 @@ def main() -> None:
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.minorticks_off()
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend()
+    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="upper left", frameon=False)
     figure.savefig(ROOT / "docs" / "backflip.png", dpi=120)
 
 
