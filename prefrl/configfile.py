@@ -27,6 +27,9 @@ def load_config(
 ) -> Config:
     """The configuration for `env_id`: defaults, then its preset, then `overrides`.
 
+    An environment's own preset has a linear path for what that asks, which is speed; where
+    `overrides` ask something else, by an oracle or a question of the user's own, it is left out.
+
     Args:
         env_id: Gymnasium id.
         overrides: Values by section and key, as in a preset.
@@ -47,6 +50,10 @@ def load_config(
             if not isinstance(values, Mapping):
                 raise UserError(f"section '{section}' of {source} must hold keys, got {values!r}")
             tree.setdefault(str(section), {}).update(values)
+    labels, reward = overrides.get("labels", {}), overrides.get("reward", {})
+    asks_otherwise = labels.get("oracle") or labels.get("question")
+    if preset is None and asks_otherwise and "linear_path" not in reward:
+        tree.get("reward", {}).pop("linear_path", None)
     if (named := tree.setdefault("env", {}).setdefault("id", env_id)) != env_id:
         raise UserError(f"the preset is for {named}, not for {env_id}: leave out its env.id")
     return config_from_tree(tree)

@@ -113,3 +113,18 @@ def test_every_preset_fits_its_environment(path: Path):
     assert config.rollout_steps % config.agent.batch_size == 0
     assert len(probe(config.env, config.clips.length)) == config.clips.length
     assert path.read_text().startswith("#"), "a preset says where its numbers come from"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path"),
+    [
+        ({}, True),
+        ({"labels": {"budget": 300}}, True),
+        ({"labels": {"oracle": "kneel.py:score"}}, False),
+        ({"labels": {"question": "Which one kneels?"}}, False),
+        ({"labels": {"oracle": "kneel.py:score"}, "reward": {"linear_path": True}}, True),
+    ],
+)
+def test_a_presets_linear_path_is_for_its_own_question(overrides, path):
+    assert load_config("Walker2d-v5", overrides).reward.linear_path == path
+    assert load_config("Walker2d-v5", overrides, "Walker2d-v5").reward.linear_path
