@@ -204,4 +204,6 @@ def _convert(name: str, value: Any, default: Any) -> Any:
     except (TypeError, ValueError, OverflowError):
         pass
     wanted = "list" if kind is tuple else kind.__name__
+    if kind is str and callable(value):  # which a resumed run could not find again
+        wanted = "'FILE.py:FUNC', a function in a file"
     raise UserError(f"{name} must be {wanted}, got {value!r}")

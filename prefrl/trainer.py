@@ -110,12 +110,6 @@ def train(
     for name, path in (("--oracle", oracle), ("--labels-from", labels_from)):
         if path == "":
             raise UserError(f"{name} is empty: name a file, or leave it out")
-    for name, value in (("oracle", oracle), ("query", query)):
-        if callable(value):
-            raise UserError(
-                f"{name} must be 'FILE.py:FUNC', which a resumed run can find again, got the "
-                f"function itself: write it to a file"
-            )
     if not isinstance(preset, str | Path | None):
         raise UserError(f"preset must be a preset's name or a YAML file's path, got {preset!r}")
     find_spec(env_id)  # an unknown environment is named before an unknown preset

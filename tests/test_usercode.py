@@ -116,8 +116,11 @@ def test_what_fails_in_mid_run_says_where_and_goes_on_once_it_is_mended(tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"oracle": lambda clip: clip.true_rewards}, "oracle must be 'FILE.py:FUNC'"),
-        ({"query": lambda preferences: preferences[0]}, "query must be 'FILE.py:FUNC'"),
+        (
+            {"oracle": lambda clip: clip.true_rewards},
+            "labels.oracle must be 'FILE.py:FUNC', a function in a file, got",
+        ),
+        ({"query": lambda preferences: preferences[0]}, "query.rule must be 'FILE.py:FUNC'"),
         ({"preset": {"run": {"steps": 960}}}, "preset must be a preset's name or a YAML file's"),
     ],
 )
