@@ -225,6 +225,11 @@ def _check_renderer() -> None:
         raise UserError(f"MUJOCO_GL is '{value}': set it to egl, osmesa or glfw, or not at all")
 
 
+def _drop_output() -> None:
+    """Let what is still to be printed go nowhere, or Python would try once more as it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """What the arguments say.
 
@@ -258,9 +263,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"prefrl: the label store cannot be used: {error}", file=sys.stderr)
         return RunFailed.exit_code
     except BrokenPipeError:  # whoever read the output has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return RunFailed.exit_code
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _drop_output()
+            print(f"prefrl: cannot write the output: {error.strerror}", file=sys.stderr)
+            return RunFailed.exit_code
         if error.errno not in (errno.ENAMETOOLONG, errno.EACCES) or not error.filename:
             raise
         print(f"prefrl: cannot read '{error.filename}': {error.strerror}", file=sys.stderr)

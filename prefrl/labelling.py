@@ -120,6 +120,8 @@ def _next_step(run: Run, session: object, state: str) -> str:
         return f"`prefrl label {run.typed} --review` leads through the answers again"
     if state == "finished":
         return f"training has finished; `prefrl label {run.typed} --review` shows the answers"
+    if state == "untaught":
+        return "training has ended: too few labels came while it ran"
     if state == "paused":
         return f"{again}; `prefrl resume {run.typed}` goes on with the training, which is paused"
     if run.config.labels.wait:

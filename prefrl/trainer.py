@@ -254,7 +254,8 @@ class _Training:
             ) from error
         finally:
             if self._store and model.num_timesteps >= config.run.steps:
-                self._store.note(state="finished")
+                learned = self._stack.ensemble and self._stack.ensemble.fitted
+                self._store.note(state="finished" if learned else "untaught")
             self._keeper.close()
             if self._window:
                 self._window.release()

@@ -242,3 +242,11 @@ def test_a_reader_that_has_had_enough_is_no_fault():
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert done.stderr == ""
+
+
+def test_output_that_cannot_be_written_is_one_sentence():
+    command = [sys.executable, "-m", "prefrl.cli", "info"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == "prefrl: cannot write the output: No space left on device\n"
+    assert done.returncode == 1

@@ -177,6 +177,9 @@ def test_nobody_there_says_what_to_do(monkeypatch, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "0 labels were given in 3840 steps" in error
     assert "--wait-for-labels" in error
+    store = LabelStore(tmp_path / "alone" / "labels.db", read_only=True)
+    assert store.facts()["state"] == "untaught"
+    store.close()
 
 
 def test_a_run_has_one_trainer(asked_run, capsys):

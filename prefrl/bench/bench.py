@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -69,6 +70,7 @@ def bench(
     published = read_anchors(Path(anchors)) if anchors is not None else []
     cells = found.cells(seeds)
     folder = Path(out) if out is not None else Path("runs") / "bench" / found.name
+    is_new = not folder.exists()
     make_folder(folder)
     try:
         with hold(folder / LOCK) as alone:
@@ -78,6 +80,10 @@ def bench(
             with _runner(ray, jobs) as (at_a_time, run):
                 board = Board(cells, results.of(found), at_a_time, quiet=quiet)
                 _run(found, cells, results, published, board, run)
+    except UserError:
+        if is_new and not (folder / "results.csv").exists():
+            shutil.rmtree(folder)
+        raise
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

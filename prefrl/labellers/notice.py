@@ -28,6 +28,11 @@ def notice(progress: Progress, *, run: str, opened: float, drawing: bool) -> Not
     now = time.time()
     if drawing:
         return Notice("Drawing the next pair", "This takes about a second.")
+    if progress.state == "untaught":
+        return Notice(
+            "Training has ended: too few labels came while it ran",
+            "The terminal that it ran in says how to begin anew from the answers given.",
+        )
     left = progress.waiting - progress.elsewhere
     if progress.waiting and left <= 0:
         return Notice("Another window has the remaining pairs", "New ones will come to both.")

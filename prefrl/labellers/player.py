@@ -193,7 +193,7 @@ class Player(threading.Thread):
     def _read_progress(self, store: LabelStore, desk: Desk) -> Progress:
         facts = store.facts()
         state = facts.get("state", "")
-        if state != "finished" and not is_held(self._run.training_lock):
+        if state not in ("finished", "untaught") and not is_held(self._run.training_lock):
             state = "paused"
         return replace(
             self.progress,
