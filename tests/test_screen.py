@@ -1,5 +1,7 @@
 """What the window shows, in every size and colour, and on which pygame."""
 
+from dataclasses import replace
+
 import numpy as np
 import pygame
 import pytest
@@ -123,6 +125,7 @@ def test_status_line():
     line = status(progress, [2.0, 3.0, 4.0])
     for part in ("12 of 40 labels", "3.0 s per label", "3 pairs waiting", "4,000", "1,234 steps/s"):
         assert part in line
+    assert status(replace(progress, state="untaught"), []).endswith("has ended: too few labels")
 
 
 def test_plain_pygame_is_told_apart(monkeypatch):

@@ -73,7 +73,8 @@ class Progress:
     next_step: int = 0
     """The step by which the next pair is due."""
     state: str = ""
-    """`training`, `waiting` for labels, `paused` (nobody trains) or `finished`."""
+    """`training`, `waiting` for labels, `paused` (nobody trains), `finished`, or `untaught`: at its
+    end without labels enough to learn from."""
     seen: float = field(default_factory=time.time)
     """When all this was read, seconds since 1970."""
 

@@ -32,6 +32,14 @@ FEEDBACK = 0.03
 AFTERGLOW = 0.4
 """Seconds that its button shows the answer after that."""
 
+STANDSTILL = {
+    "waiting": "waits for labels",
+    "paused": "is paused",
+    "finished": "has finished",
+    "untaught": "has ended: too few labels",
+}
+"""What training does instead of going on, by `Progress.state`."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -318,10 +326,8 @@ def status(progress: Progress, seconds: list[float]) -> str:
         parts.append(f"step {progress.step:,}")
     if progress.state == "training" and progress.noted:
         parts.append(f"{progress.steps_per_second:,.0f} steps/s")
-    elif progress.state == "waiting":
-        parts.append("training waits for labels")
-    elif progress.state:
-        parts.append(f"training {'has finished' if progress.state == 'finished' else 'is paused'}")
+    elif progress.state in STANDSTILL:
+        parts.append(f"training {STANDSTILL[progress.state]}")
     return "   ·   ".join(parts)
 
 
