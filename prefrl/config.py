@@ -125,6 +125,9 @@ class RewardConfig:
     linear_path: bool = False
     """Whether each network has a linear path from input to reward beside its hidden layers: good
     where what is wanted is close to linear in observations, as speed is."""
+    squares: bool = False
+    """Whether networks see the square of each input's distance from its mean, too: good where
+    effort counts, or how far something is from where it is wanted."""
     learning_rate: float = 1e-3
     batch_size: int = 32
     """Labels in one gradient step of each member."""

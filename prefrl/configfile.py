@@ -21,14 +21,18 @@ from prefrl.errors import UserError, nearest, one_line
 
 PRESETS = Path(__file__).parent / "presets"
 
+FOR_ITS_QUESTION = {"linear_path", "squares"}
+"""Keys of `reward` in a preset that suit what the preset asks, and maybe nothing else."""
+
 
 def load_config(
     env_id: str, overrides: Mapping[str, Mapping[str, Any]], preset: str | None = None
 ) -> Config:
     """The configuration for `env_id`: defaults, then its preset, then `overrides`.
 
-    An environment's own preset has a linear path for what that asks, which is speed; where
-    `overrides` ask something else, by an oracle or a question of the user's own, it is left out.
+    An environment's own preset shapes the reward (`FOR_ITS_QUESTION`) for what that asks, which is
+    speed at little effort; where `overrides` ask something else, by an oracle or a question of the
+    user's own, that is left out.
 
     Args:
         env_id: Gymnasium id.
@@ -52,8 +56,9 @@ def load_config(
             tree.setdefault(str(section), {}).update(values)
     labels, reward = overrides.get("labels", {}), overrides.get("reward", {})
     asks_otherwise = labels.get("oracle") or labels.get("question")
-    if preset is None and asks_otherwise and "linear_path" not in reward:
-        tree.get("reward", {}).pop("linear_path", None)
+    if preset is None and asks_otherwise:
+        for key in FOR_ITS_QUESTION - set(reward):
+            tree.get("reward", {}).pop(key, None)
     if (named := tree.setdefault("env", {}).setdefault("id", env_id)) != env_id:
         raise UserError(f"the preset is for {named}, not for {env_id}: leave out its env.id")
     return config_from_tree(tree)

@@ -125,6 +125,10 @@ def test_every_preset_fits_its_environment(path: Path):
         ({"labels": {"oracle": "kneel.py:score"}, "reward": {"linear_path": True}}, True),
     ],
 )
-def test_a_presets_linear_path_is_for_its_own_question(overrides, path):
-    assert load_config("Walker2d-v5", overrides).reward.linear_path == path
-    assert load_config("Walker2d-v5", overrides, "Walker2d-v5").reward.linear_path
+def test_how_a_preset_shapes_the_reward_is_for_its_own_question(overrides, path):
+    reward = load_config("Ant-v5", overrides).reward
+    assert reward.linear_path == path
+    assert reward.squares == (path and not overrides.get("reward"))
+    named = load_config("Ant-v5", overrides, "Ant-v5").reward
+    assert named.linear_path
+    assert named.squares

@@ -18,6 +18,8 @@ def inputs(*shape: int, seed: int = 0) -> np.ndarray:
 
 def reference_forward(ensemble: RewardEnsemble, member: int, x: np.ndarray) -> np.ndarray:
     """One member, written out: torch's own linear layers and leaky ReLU."""
+    if ensemble.weights[0].shape[1] == 2 * x.shape[1]:
+        x = np.hstack([x, (x - ensemble.input_mean.numpy()[: x.shape[1]]) ** 2])
     x = (torch.from_numpy(x) - ensemble.input_mean) / ensemble.input_sd
     x = x.clamp(-INPUT_BOUND, INPUT_BOUND)
     along = 0 if ensemble.linear is None else (x @ ensemble.linear[member])[:, 0]
@@ -28,12 +30,14 @@ def reference_forward(ensemble: RewardEnsemble, member: int, x: np.ndarray) -> n
     return (x[:, 0] + along).detach().numpy()
 
 
+@pytest.mark.parametrize("squares", [True, False])
 @pytest.mark.parametrize("linear_path", [True, False])
-def test_batched_members_are_separate_networks(linear_path):
-    ensemble = RewardEnsemble(3, 2, members=4, hidden=(8, 6), linear_path=linear_path, seed=1)
+def test_batched_members_are_separate_networks(linear_path, squares):
+    options = {"hidden": (8, 6), "linear_path": linear_path, "squares": squares}
+    ensemble = RewardEnsemble(3, 2, members=4, **options, seed=1)
     if ensemble.linear is not None:
         assert (ensemble.linear == 0).all(), "it begins with hidden layers alone"
-        ensemble.linear.data.copy_(torch.from_numpy(inputs(4, 5, 1, seed=7)))
+        ensemble.linear.data.copy_(torch.from_numpy(inputs(*ensemble.linear.shape, seed=7)))
     x = inputs(20, 5) * 4
     ensemble.normalise_inputs(inputs(100, 5, seed=2) * 2 + 1)
     raw = ensemble(torch.from_numpy(x)).detach().numpy()
@@ -198,18 +202,29 @@ def test_changed_and_withdrawn_answers(store, make_clip):
 # ---- the fit
 
 
-def labelled(n: int, width: int = 4, length: int = 6, members: int = 3, noise: float = 0.0):
-    """Labels of a linear reward: `(data, true reward of inputs)`."""
+def labelled(
+    n: int,
+    width: int = 4,
+    length: int = 6,
+    members: int = 3,
+    noise: float = 0.0,
+    effort: float = 0.0,
+):
+    """Labels of a linear reward, less the squares of all inputs: `(data, reward of inputs)`."""
     rng = RNG(0)
     direction = rng.normal(size=width).astype(np.float32)
+
+    def reward(x):
+        return x @ direction - effort * np.square(x).sum(axis=-1)
+
     data = LabelledClips.__new__(LabelledClips)
     data._inputs = rng.normal(size=(n, 2, length, width)).astype(np.float32)
-    returns = (data._inputs @ direction).sum(axis=-1)
+    returns = reward(data._inputs).sum(axis=-1)
     wins = returns[:, 0] > returns[:, 1]
     data.preferences = (wins ^ (rng.random(n) < noise)).astype(np.float32)
     data.weights = rng.poisson(1, (n, members)).astype(np.float32)
     data.held_out = data.weights == 0
-    return data, lambda x: x @ direction
+    return data, reward
 
 
 def test_fit_learns_a_linear_reward():
@@ -234,6 +249,22 @@ def test_a_linear_path_goes_on_where_no_label_was():
             ensemble.normalise_outputs(inputs(1000, 4))
             found.append(np.corrcoef(ensemble.rewards(beyond), true_reward(beyond))[0, 1])
     assert min(with_path) > max(without)
+
+
+@pytest.mark.parametrize("linear_path", [True, False])
+def test_squares_learn_what_an_effort_costs(linear_path):
+    data, true_reward = labelled(200, width=12, length=20, effort=0.5)
+    x = inputs(500, 12, seed=8)
+    effort = -np.square(x).sum(axis=1)
+    found = {}
+    for squares in (True, False):
+        ensemble = RewardEnsemble(10, 2, linear_path=linear_path, squares=squares)
+        RewardFitter(ensemble, rng=RNG(0)).fit(data, 400)
+        ensemble.normalise_outputs(inputs(1000, 12))
+        learned = ensemble.rewards(x)
+        found[squares] = [np.corrcoef(learned, y)[0, 1] for y in (true_reward(x), effort)]
+    assert found[True][0] > found[False][0]
+    assert found[True][1] > found[False][1] + 0.15
 
 
 def test_the_linear_path_learns_faster_than_the_layers():

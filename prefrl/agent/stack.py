@@ -172,6 +172,7 @@ def make_ensemble(config: Config, dims: tuple[int, int], seed: int = 0) -> Rewar
         members=config.reward.members,
         hidden=config.reward.hidden,
         linear_path=config.reward.linear_path,
+        squares=config.reward.squares,
         seed=seed,
     )
 

@@ -123,7 +123,8 @@ def embed(inputs: np.ndarray, ensemble: RewardEnsemble) -> np.ndarray:
         inputs: `(n, T, width)`.
         ensemble: Gives the inputs' scales.
     """
-    scaled = (inputs - ensemble.input_mean.numpy()) / ensemble.input_sd.numpy()
+    width = inputs.shape[-1]
+    scaled = (inputs - ensemble.input_mean.numpy()[:width]) / ensemble.input_sd.numpy()[:width]
     return np.concatenate([scaled.mean(axis=1), scaled.std(axis=1)], axis=1)
 
 

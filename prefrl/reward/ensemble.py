@@ -27,7 +27,7 @@ from torch import nn
 SLOPE = 0.01
 """Of the leaky ReLU (Christiano et al. 2017, appendix A)."""
 
-INPUT_BOUND = 5.0
+INPUT_BOUND = 10.0
 """Normalised inputs are clamped here, in standard deviations: no wild extrapolation."""
 
 
@@ -40,6 +40,7 @@ class RewardEnsemble(nn.Module):
         members: Networks.
         hidden: Widths of the hidden layers.
         linear_path: Whether there is a linear path beside them, which begins at 0.
+        squares: Whether networks see the square of each input's distance from its mean, too.
         seed: Decides the first weights.
     """
 
@@ -57,12 +58,15 @@ class RewardEnsemble(nn.Module):
         members: int = 3,
         hidden: tuple[int, ...] = (64, 64),
         linear_path: bool = False,
+        squares: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.members = members
+        self._squares = squares
         generator = torch.Generator().manual_seed(seed)
-        widths = (obs_dim + act_dim, *hidden, 1)
+        width = (obs_dim + act_dim) * (2 if squares else 1)
+        widths = (width, *hidden, 1)
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for fan_in, fan_out in pairwise(widths):
@@ -73,9 +77,9 @@ class RewardEnsemble(nn.Module):
             ):
                 drawn = torch.rand(shape, generator=generator) * 2 * bound - bound
                 parameters.append(nn.Parameter(drawn))
-        self.linear = nn.Parameter(torch.zeros(members, widths[0], 1)) if linear_path else None
-        self.register_buffer("input_mean", torch.zeros(widths[0]))
-        self.register_buffer("input_sd", torch.ones(widths[0]))
+        self.linear = nn.Parameter(torch.zeros(members, width, 1)) if linear_path else None
+        self.register_buffer("input_mean", torch.zeros(width))
+        self.register_buffer("input_sd", torch.ones(width))
         self.register_buffer("output_mean", torch.zeros(members, 1))
         self.register_buffer("output_sd", torch.ones(members, 1))
         self.register_buffer("fits", torch.zeros((), dtype=torch.int64))
@@ -103,6 +107,9 @@ class RewardEnsemble(nn.Module):
             inputs: `(n, obs_dim + act_dim)`, the same for all members, or
                 `(members, n, obs_dim + act_dim)`, each its own.
         """
+        if self._squares:
+            off = inputs - self.input_mean[: inputs.shape[-1]]
+            inputs = torch.cat([inputs, off.square()], dim=-1)
         x = (inputs - self.input_mean) / self.input_sd
         x = x.clamp(-INPUT_BOUND, INPUT_BOUND)
         # One matrix product per member and layer: forward and backward take 0.55 times as long
@@ -151,6 +158,8 @@ class RewardEnsemble(nn.Module):
             inputs: `(n, obs_dim + act_dim)` float32.
         """
         layers, linear, input_mean, input_sd, output_mean, output_sd = self._views
+        if self._squares:
+            inputs = with_squares(inputs, input_mean[: inputs.shape[-1]])
         x = (inputs - input_mean) / input_sd
         x = first = np.minimum(np.maximum(x, -INPUT_BOUND), INPUT_BOUND)
         for weight, bias in layers[:-1]:
@@ -186,6 +195,8 @@ class RewardEnsemble(nn.Module):
     @torch.no_grad()
     def normalise_inputs(self, inputs: np.ndarray) -> None:
         """Take the inputs' statistics from `inputs`, `(n, obs_dim + act_dim)`."""
+        if self._squares:
+            inputs = with_squares(inputs, inputs.mean(axis=0))
         self.input_mean.copy_(torch.from_numpy(inputs.mean(axis=0)))
         sd = inputs.std(axis=0)
         self.input_sd.copy_(torch.from_numpy(np.where(sd < 1e-6, 1.0, sd)))
@@ -201,3 +212,13 @@ class RewardEnsemble(nn.Module):
         self.output_mean.copy_(raw.mean(dim=1, keepdim=True))
         self.output_sd.copy_(raw.std(dim=1, keepdim=True).clamp(min=1e-6))
         self.fits += 1
+
+
+def with_squares(inputs: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Inputs, and beside them the squares of their distances from `mean`: `(n, 2 * width)`.
+
+    Args:
+        inputs: `(n, width)`.
+        mean: `(width,)`.
+    """
+    return np.concatenate([inputs, np.square(inputs - mean)], axis=1)
