@@ -8,7 +8,9 @@ All members are evaluated in one call::
 
 A member is hidden layers and, if so wanted, a linear path beside them from its input to its output.
 Speed is linear in what a robot observes, and of few labels hidden layers alone also learn to pay a
-little for postures, which an agent may settle on. A somersault is not linear in anything.
+little for postures, which an agent may settle on. A somersault is not linear in anything. What
+actions cost is a square of them: clips of one policy have nearly the same amount of it each, and of
+few labels only networks that see `squares` learn it (docs/experiments.md).
 
 The learned reward is the mean over members, each brought to mean 0 and standard deviation 1 on a
 reference batch first (Christiano et al. 2017, section 2.2.3), because comparisons say nothing
@@ -28,7 +30,8 @@ SLOPE = 0.01
 """Of the leaky ReLU (Christiano et al. 2017, appendix A)."""
 
 INPUT_BOUND = 10.0
-"""Normalised inputs are clamped here, in standard deviations: no wild extrapolation."""
+"""Normalised inputs are clamped here, in standard deviations, as VecNormalize clamps what the agent
+observes: far enough for an agent to become much quicker than labelled clips show it."""
 
 
 class RewardEnsemble(nn.Module):
