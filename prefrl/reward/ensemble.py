@@ -162,7 +162,8 @@ class RewardEnsemble(nn.Module):
         """
         layers, linear, input_mean, input_sd, output_mean, output_sd = self._views
         if self._squares:
-            inputs = with_squares(inputs, input_mean[: inputs.shape[-1]])
+            off = inputs - input_mean[: inputs.shape[-1]]
+            inputs = np.concatenate([inputs, np.square(off)], axis=-1)
         x = (inputs - input_mean) / input_sd
         x = first = np.minimum(np.maximum(x, -INPUT_BOUND), INPUT_BOUND)
         for weight, bias in layers[:-1]:
@@ -198,10 +199,12 @@ class RewardEnsemble(nn.Module):
     @torch.no_grad()
     def normalise_inputs(self, inputs: np.ndarray) -> None:
         """Take the inputs' statistics from `inputs`, `(n, obs_dim + act_dim)`."""
+        mean, sd = inputs.mean(axis=0), inputs.std(axis=0)
         if self._squares:
-            inputs = with_squares(inputs, inputs.mean(axis=0))
-        self.input_mean.copy_(torch.from_numpy(inputs.mean(axis=0)))
-        sd = inputs.std(axis=0)
+            squares = np.square(inputs - mean)
+            mean = np.concatenate([mean, squares.mean(axis=0)])
+            sd = np.concatenate([sd, squares.std(axis=0)])
+        self.input_mean.copy_(torch.from_numpy(mean))
         self.input_sd.copy_(torch.from_numpy(np.where(sd < 1e-6, 1.0, sd)))
 
     @torch.no_grad()
@@ -215,13 +218,3 @@ class RewardEnsemble(nn.Module):
         self.output_mean.copy_(raw.mean(dim=1, keepdim=True))
         self.output_sd.copy_(raw.std(dim=1, keepdim=True).clamp(min=1e-6))
         self.fits += 1
-
-
-def with_squares(inputs: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Inputs, and beside them the squares of their distances from `mean`: `(n, 2 * width)`.
-
-    Args:
-        inputs: `(n, width)`.
-        mean: `(width,)`.
-    """
-    return np.concatenate([inputs, np.square(inputs - mean)], axis=1)
