@@ -26,20 +26,21 @@ def filled_buffer(n: int, seed: int = 0) -> ClipBuffer:
     return buffer
 
 
-def fitted_ensemble() -> RewardEnsemble:
-    ensemble = RewardEnsemble(3, 1, members=4, seed=1)
+def fitted_ensemble(squares: bool = False) -> RewardEnsemble:
+    ensemble = RewardEnsemble(3, 1, members=4, squares=squares, seed=1)
     ensemble.normalise_outputs(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
     return ensemble
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("fitted", [False, True])
-def test_selected_pairs_are_fresh_and_share_no_clip(rule, fitted):
+@pytest.mark.parametrize(
+    "ensemble", [RewardEnsemble(3, 1), fitted_ensemble(), fitted_ensemble(squares=True)]
+)
+def test_selected_pairs_are_fresh_and_share_no_clip(rule, ensemble):
     buffer = filled_buffer(30)
     used = [3, 7, 11]
     for index in used:
         buffer.take(index)
-    ensemble = fitted_ensemble() if fitted else RewardEnsemble(3, 1)
     pairs = select_pairs(buffer, ensemble, RULES[rule], 8, rng=np.random.default_rng(0))
     assert pairs.shape == (8, 2)
     assert len(np.unique(pairs)) == 16

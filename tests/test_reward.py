@@ -252,6 +252,18 @@ def test_a_linear_path_goes_on_where_no_label_was():
 
 
 @pytest.mark.parametrize("linear_path", [True, False])
+def test_much_more_than_was_ever_labelled_is_worth_more(linear_path):
+    data, true_reward = labelled(200)
+    ensemble = RewardEnsemble(3, 1, linear_path=linear_path)
+    RewardFitter(ensemble, rng=RNG(0)).fit(data, 400)
+    ensemble.normalise_outputs(inputs(1000, 4))
+    best = np.eye(4, dtype=np.float32)
+    best *= np.sign(true_reward(best))  # a step along each input, in its better direction
+    for near, far in ((0, 5), (5, 8)):
+        assert (ensemble.rewards(far * best) > ensemble.rewards(near * best)).all()
+
+
+@pytest.mark.parametrize("linear_path", [True, False])
 def test_squares_learn_what_an_effort_costs(linear_path):
     data, true_reward = labelled(200, width=12, length=20, effort=0.5)
     x = inputs(500, 12, seed=8)
