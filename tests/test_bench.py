@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from compare import TINY, suite_of
 
 from prefrl.bench.bench import bench
 from prefrl.bench.board import Board, duration
+from prefrl.bench.provenance import LOCK
 from prefrl.bench.results import CurvePoint, Results, Row, answer_shares, curve
 from prefrl.bench.runner import train_cell, why_it_ended
 from prefrl.bench.suites import RANDOM_ACTIONS
@@ -341,3 +343,16 @@ def test_a_condition_that_cannot_be_run_is_named(tiny, tmp_path):
     with pytest.raises(UserError, match=r"'tiny', prefrl/PointMass-v0 under 'random': the query"):
         bench(str(tiny), out=tmp_path / "out")
     assert not (tmp_path / "out").exists(), "nothing is left of it"
+
+
+def test_a_bench_that_comes_second_leaves_the_folder_of_the_first(tiny, tmp_path, monkeypatch):
+    with ExitStack() as first:
+
+        def make(folder):  # the first comes in between
+            folder.mkdir()
+            first.enter_context(hold(folder / LOCK))
+
+        monkeypatch.setattr("prefrl.bench.bench.make_folder", make)
+        with pytest.raises(UserError, match="in use by another bench"):
+            bench(str(tiny), out=tmp_path / "out")
+        assert (tmp_path / "out" / LOCK).exists()

@@ -76,14 +76,15 @@ def bench(
         with hold(folder / LOCK) as alone:
             if not alone:
                 raise UserError(f"'{folder}' is in use by another bench: give another --out")
-            results = Results(folder)  # not before: another bench may have added rows
-            with _runner(ray, jobs) as (at_a_time, run):
-                board = Board(cells, results.of(found), at_a_time, quiet=quiet)
-                _run(found, cells, results, published, board, run)
-    except UserError:
-        if is_new and not (folder / "results.csv").exists():
-            shutil.rmtree(folder)
-        raise
+            try:
+                results = Results(folder)  # not before: another bench may have added rows
+                with _runner(ray, jobs) as (at_a_time, run):
+                    board = Board(cells, results.of(found), at_a_time, quiet=quiet)
+                    _run(found, cells, results, published, board, run)
+            except UserError:
+                if is_new and not (folder / "suite.yaml").exists():  # nothing was begun in it
+                    shutil.rmtree(folder)
+                raise
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
