@@ -8,6 +8,7 @@ import csv
 from pathlib import Path
 
 from prefrl.clock import STAGES
+from prefrl.errors import UserError
 
 METRICS = (
     "time/step",
@@ -33,7 +34,7 @@ METRICS = (
 
 
 TAIL = 4096
-"""Bytes at the end of a `metrics.csv` that surely hold a whole row."""
+"""Bytes that are read at the end of a `metrics.csv` at least to find its last row."""
 
 
 def columns(members: int) -> list[str]:
@@ -92,16 +93,25 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of a `metrics.csv`, empty cells as NaN; none if there is no file.
 
     A last row that was cut short by a kill is left out.
+
+    Raises:
+        UserError: It is damaged.
     """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        return [
-            {key: float(value) if value else float("nan") for key, value in row.items()}
-            for row in reader
-            if None not in row.values()
-        ]
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [
+                {key: float(value) if value else float("nan") for key, value in row.items()}
+                for row in reader
+                if None not in row.values()
+            ]
+    except (ValueError, TypeError):
+        raise UserError(f"'{path}' is damaged: it holds no numbers") from None
+    if rows and METRICS[0] not in rows[0]:
+        raise UserError(f"'{path}' is damaged: it has no column '{METRICS[0]}'")
+    return rows
 
 
 def read_last(path: Path) -> dict[str, float]:
@@ -109,12 +119,15 @@ def read_last(path: Path) -> dict[str, float]:
     try:
         with path.open("rb") as file:
             header = file.readline()
-            size = file.seek(0, 2)
-            file.seek(max(len(header), size - TAIL))
+            begin = len(header)
+            # What surely holds a whole row: a number takes less than two names of columns do.
+            tail = max(TAIL, 4 * begin)
+            start = max(begin, file.seek(0, 2) - tail)
+            file.seek(start)
             lines = file.read().split(b"\n")
     except OSError:
         return {}
-    whole = lines[1:-1] if size - TAIL > len(header) else lines[:-1]  # the ends may be cut
+    whole = lines[1:-1] if start > begin else lines[:-1]  # the ends may be cut
     if not whole:
         return {}
     values = zip(_cells(header), _cells(whole[-1]), strict=True)

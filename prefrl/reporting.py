@@ -27,21 +27,16 @@ def report(run: str | Path | Run) -> Path:
     Raises:
         UserError: There is no such run, or it has not finished its first rollout.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     run = run if isinstance(run, Run) else Run(run)
-    try:
-        rows = read_metrics(run.path / "metrics.csv")
-    except (ValueError, TypeError):
-        raise UserError(f"'{run.path / 'metrics.csv'}' is damaged: it holds no numbers") from None
+    rows = read_metrics(run.path / "metrics.csv")
     if not rows:
         raise UserError(f"'{run.path}' has no metrics yet: its first rollout is not finished")
     data = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained")
+    figure = Figure(figsize=(15, 8), layout="constrained")
+    axes = figure.subplots(2, 3)
     panels = [_returns, _time]
     if not run.config.run.true_reward:
         panels = [_returns, _accuracy, _loss, _disagreement, _labels, _time]
@@ -61,8 +56,6 @@ def report(run: str | Path | Run) -> Path:
         figure.savefig(path, dpi=100)
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error.strerror}") from None
-    finally:
-        plt.close(figure)
     return path
 
 

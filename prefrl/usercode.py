@@ -1,5 +1,6 @@
 """The user's own code: functions named as `FILE.py:FUNC`, and the files that decide a run."""
 
+import ast
 import hashlib
 import importlib.util
 import sys
@@ -56,6 +57,44 @@ def own_files(config: Config) -> list[str]:
 
 
 def fingerprints(files: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of each of these files that there is, by its path."""
-    there = [path for path in files if Path(path).is_file()]
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in there}
+    """SHA-256 of each of these files that there is, by its path.
+
+    Python's counts together with what it imports from beside it, a package as a whole.
+    """
+    found = {}
+    for path in files:
+        if Path(path).is_file():
+            digest = hashlib.sha256()
+            for source in _sources(Path(path)):
+                digest.update(source.read_bytes())
+            found[path] = digest.hexdigest()
+    return found
+
+
+def _sources(path: Path) -> list[Path]:
+    """The file, and what it imports from beside it, directly or not."""
+    found = [path]
+    for file in found:  # which grows meanwhile
+        if file.name == "__init__.py":
+            imported = sorted(file.parent.rglob("*.py"))
+        else:
+            folder = file.parent
+            candidates = [(folder / f"{n}.py", folder / n / "__init__.py") for n in _imports(file)]
+            imported = [beside for pair in candidates for beside in pair if beside.is_file()]
+        found += [other for other in imported if other not in found]
+    return found
+
+
+def _imports(file: Path) -> list[str]:
+    """Names of the modules that a Python file may import from beside it, sorted."""
+    if file.suffix != ".py":
+        return []
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    except (SyntaxError, ValueError):  # whoever runs it says what is wrong with it
+        return []
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            names += [node.module] if node.module else [alias.name for alias in node.names]
+    return sorted({name.partition(".")[0] for name in names})

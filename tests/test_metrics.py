@@ -2,7 +2,10 @@
 
 import math
 
-from prefrl.metrics import TAIL, MetricsLog, read_last, read_metrics
+import pytest
+
+from prefrl.errors import UserError
+from prefrl.metrics import TAIL, MetricsLog, columns, read_last, read_metrics
 
 
 def write(path, rows, tail=""):
@@ -48,3 +51,23 @@ def test_without_a_row_there_is_none(tmp_path):
     assert read_last(path) == {}
     path.write_text("time/step,rollout/tr")
     assert read_last(path) == {}
+
+
+def test_the_last_row_is_found_however_many_members_there_are(tmp_path):
+    members = 300
+    log = MetricsLog(tmp_path, members=members)
+    keys = columns(members)
+    for step in (960, 1920):
+        log.write({"time/step": step} | dict.fromkeys(keys[1:], 1 / 3))
+    log.close()
+    assert len(",".join([repr(1 / 3)] * len(keys))) > TAIL
+    assert read_last(tmp_path / "metrics.csv")["time/step"] == 1920
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("time/step\nx\n", "no numbers"), ("step\n1\n", "no column 'time/step'")]
+)
+def test_damage_is_said(tmp_path, text, message):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_metrics(tmp_path / "metrics.csv")

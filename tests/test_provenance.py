@@ -1,16 +1,19 @@
 """What a results folder was made with, and that nothing else is mixed in."""
 
 import shutil
+import sys
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import yaml
 from compare import TINY, suite_of
 
 import prefrl.run
 from prefrl.bench.bench import bench
+from prefrl.bench.provenance import LOCK
 from prefrl.bench.results import Results, Row
 from prefrl.bench.runner import run_cells
 from prefrl.bench.suites import RANDOM_ACTIONS, load_suite
@@ -57,6 +60,7 @@ def test_a_folder_of_anything_else_is_left_alone(tiny, tmp_path, name, text):
     with pytest.raises(UserError, match=f"no results folder: it holds '{name}'"):
         bench(str(tiny), out=tmp_path / "mine")
     assert (tmp_path / "mine" / name).read_text() == text
+    assert (tmp_path / "mine" / LOCK).exists() == (name == "suite.yaml")
 
 
 def test_a_run_folder_of_another_configuration_is_not_taken_over(tiny, tmp_path):
@@ -245,3 +249,52 @@ def test_random_actions_are_measured_again_where_the_environment_is_another(tmp_
     results.claim(suite_of(TINY.replace("run: {steps", shorter)))
     assert not results.rows
     assert not Results(tmp_path / "out").rows, "nor are they there after a kill"
+
+
+def test_an_edit_while_a_suite_runs_is_not_mixed_in(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("def score(clip):\n    return clip.true_rewards\n")
+    suite = suite_of(TINY.replace("labels: {", f"labels: {{oracle: '{own}:score', "))
+    results = Results(tmp_path / "out")
+    results.claim(suite)
+    own.write_text("def score(clip):\n    return -clip.true_rewards\n")
+    cell = next(cell for cell in suite.cells() if cell.condition == "random")
+    run = Run.create(results.runs / cell.folder, cell.config)
+    with pytest.raises(RunFailed, match=r"trained with another '.*own\.py' than the suite began"):
+        results.add(cell, run)
+
+
+def test_another_environment_of_that_name_is_not_mixed_in(tmp_path, monkeypatch):
+    task = "sited_env:Sited-v0"
+    for name, text in (("one", ""), ("moved", ""), ("two", "# lighter\n")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "sited_env.py").write_text(
+            "import gymnasium as gym\n"
+            "from envs.point_mass import PointMassEnv\n"
+            f"gym.register(id='Sited-v0', entry_point=PointMassEnv, max_episode_steps=60)\n{text}"
+        )
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.chdir(folder)
+        sys.modules.pop("sited_env", None)
+        gym.registry.pop("Sited-v0", None)
+        suite = suite_of(TINY.replace("prefrl/PointMass-v0", task))
+        results = Results(tmp_path / "out")
+        if name == "two":
+            with pytest.raises(UserError, match=r"with '.*two/sited_env\.py' as it was before"):
+                results.claim(suite)
+            break
+        results.claim(suite)
+        results.put(Row(task, "true-reward", 0, 1.0, 0.0))
+
+
+def test_a_run_whose_metrics_are_damaged_fails_in_a_sentence(point_mass_run, tmp_path):
+    results = Results(tmp_path / "out")
+    suite = suite_of(TINY)
+    results.claim(suite)
+    copy = tmp_path / "copy"
+    shutil.copytree(point_mass_run.path, copy)
+    text = (copy / "metrics.csv").read_text()
+    (copy / "metrics.csv").write_text(text.replace("960,", "x,", 1))
+    with pytest.raises(RunFailed, match=r"metrics cannot be read: '.*' is damaged"):
+        results.add(suite.cells()[0], Run(copy))

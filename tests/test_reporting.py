@@ -3,7 +3,8 @@
 import csv
 import shutil
 
-import matplotlib.pyplot as plt
+import matplotlib
+from matplotlib.figure import Figure
 
 from prefrl import report
 
@@ -19,11 +20,18 @@ def test_a_loss_is_drawn_however_high_and_below_the_legend(point_mass_run, tmp_p
         writer.writeheader()
         writer.writerows(rows)
     drawn = []
-    monkeypatch.setattr(plt, "close", drawn.append)
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *args, **kw: (drawn.append(self), save(self, *args, **kw))
+    )
     report(run)
     figure = drawn[0]
     axis = next(axis for axis in figure.axes if axis.get_title() == "Loss of each member")
     top = axis.transData.transform((0, 2.5))[1]
     assert axis.get_window_extent().y0 < top < axis.get_legend().get_window_extent().y0
-    monkeypatch.undo()
-    plt.close(figure)
+
+
+def test_a_report_leaves_the_backend_as_it_is(point_mass_run, monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "svg")
+    report(point_mass_run)
+    assert matplotlib.rcParams["backend"] == "svg"

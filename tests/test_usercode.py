@@ -9,7 +9,7 @@ from compare import SMALL, TINY, suite_of
 
 import prefrl
 from prefrl.errors import RunFailed, UserError
-from prefrl.usercode import load_function, own_files
+from prefrl.usercode import fingerprints, load_function, own_files
 
 ENVIRONMENT = """
 import gymnasium as gym
@@ -128,3 +128,22 @@ def test_what_a_run_folder_could_not_hold_is_refused(tmp_path, options, message)
     with pytest.raises(UserError, match=message):
         prefrl.train("prefrl/PointMass-v0", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_file_imports_from_beside_it_counts_as_its_own(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("import helper\nfrom package import part\nimport numpy\n")
+    (tmp_path / "helper.py").write_text("from deep import weight\n")
+    (tmp_path / "package").mkdir()
+    beside = [tmp_path / name for name in ("deep.py", "package/__init__.py", "package/part.py")]
+    seen = {fingerprints([str(own)])[str(own)]}
+    for file in beside:
+        file.write_text("weight = 1\n")
+        seen |= set(fingerprints([str(own)]).values())
+        file.write_text("weight = -1\n")
+        seen |= set(fingerprints([str(own)]).values())
+    assert len(seen) == 7
+    (tmp_path / "other.py").write_text("weight = 1\n")
+    assert set(fingerprints([str(own)]).values()) <= seen
+    own.write_text("def score(:\n")
+    assert fingerprints([str(own)]), "what is wrong with it is said elsewhere"

@@ -82,8 +82,8 @@ def bench(
                     board = Board(cells, results.of(found), at_a_time, quiet=quiet)
                     _run(found, cells, results, published, board, run)
             except UserError:
-                if is_new and not (folder / "suite.yaml").exists():  # nothing was begun in it
-                    shutil.rmtree(folder)
+                if not (folder / "suite.yaml").exists():  # nothing was begun in it
+                    shutil.rmtree(folder) if is_new else (folder / LOCK).unlink()
                 raise
     except OSError as error:
         if error.errno not in DISK_ERRORS:

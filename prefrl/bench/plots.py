@@ -58,9 +58,6 @@ def draw(
     """
     import matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     names = dict.fromkeys(row.condition for row in rows if row.condition != RANDOM_ACTIONS)
     look = looks(list(names))
     pictures = {"curves": lambda: draw_curves(curves, summaries, look, anchors)}
@@ -80,8 +77,15 @@ def draw(
                 paths.append(folder / f"{name}.{ending}")
                 dated = {"Date": None} if ending == "svg" else None
                 figure.savefig(paths[-1], dpi=110, metadata=dated)
-            plt.close(figure)
     return paths
+
+
+def _canvas(width: float, height: float, **grid: Any) -> tuple[Any, Any]:
+    """A figure of its own, which no window shows, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(**grid)
 
 
 def draw_curves(
@@ -94,15 +98,12 @@ def draw_curves(
 
     More than four conditions have no bands, which would hide one another.
     """
-    from matplotlib import pyplot as plt
     from matplotlib.ticker import EngFormatter
 
     tasks = list(dict.fromkeys(s.task for s in summaries if s.task != ALL))
     across = min(4, len(tasks))
     down = math.ceil(len(tasks) / across)
-    figure, axes = plt.subplots(
-        down, across, figsize=(4.2 * across + 1, 3.4 * down + 0.9), layout="constrained"
-    )
+    figure, axes = _canvas(4.2 * across + 1, 3.4 * down + 0.9, nrows=down, ncols=across)
     flat = np.atleast_1d(axes).flat
     for axis in list(flat)[len(tasks) :]:
         axis.set_visible(False)
@@ -151,9 +152,7 @@ def _several_budgets(summaries: Sequence[Summary]) -> bool:
 
 def draw_labels(summaries: Sequence[Summary], reference: str) -> Any:
     """Normalised return against labels: each task thin, all together thick with the interval."""
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axis = _canvas(7, 4.5)
     learned = [s for s in summaries if s.condition != reference and s.labels]
     tasks = [t for t in dict.fromkeys(s.task for s in learned) if t != ALL]
     for task, style in looks(tasks).items():
@@ -188,8 +187,6 @@ def draw_conditions(
     Beside it, where there is a baseline, the probability that a run beats one of the baseline's,
     and how much more it gets than the one of its own seed.
     """
-    from matplotlib import pyplot as plt
-
     tasks = [t for t in dict.fromkeys(s.task for s in summaries) if t != ALL]
     whole = [s for s in summaries if s.task == (ALL if len(tasks) > 1 else tasks[0])]
     whole.sort(key=lambda s: s.normalised.value)
@@ -201,14 +198,8 @@ def draw_conditions(
         )
         if any(not math.isnan(getattr(s, name).value) for s in whole)
     ]
-    figure, axes = plt.subplots(
-        1,
-        1 + len(beside),
-        figsize=(6 + 4 * len(beside), 1.6 + 0.42 * len(whole)),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    width, height = 6 + 4 * len(beside), 1.6 + 0.42 * len(whole)
+    figure, axes = _canvas(width, height, ncols=1 + len(beside), sharey=True, squeeze=False)
     places = np.arange(len(whole))
     bars = axes[0, 0]
     colours = [look[s.condition]["color"] for s in whole]
@@ -258,10 +249,8 @@ def draw_conditions(
 
 def draw_profile(rows: Sequence[Row], look: Mapping[str, Look], reference: str) -> Any:
     """Performance profile: the share of runs above each normalised return, with its interval."""
-    from matplotlib import pyplot as plt
-
     normalised = normalise(returns_of(rows), reference)
-    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axis = _canvas(7, 4.5)
     top = max(float(values.max()) for values in normalised.values())
     thresholds = np.linspace(0, min(2.0, max(1.1, top)), 120)  # one outlier is not the picture
     rng = np.random.default_rng(0)

@@ -120,15 +120,20 @@ class Provenance:
         }
         replace_text(self._path, yaml.safe_dump(known, sort_keys=False))
 
-    def check_run(self, run: Run) -> None:
-        """Refuse a run that was trained elsewhere, with other versions.
+    def check_run(self, task: str, name: str, run: Run) -> None:
+        """Refuse a run that was trained elsewhere with other versions, or after an edit.
 
         Raises:
-            RunFailed: Names the first package that differs.
+            RunFailed: Names the first package or file that differs.
         """
         if other := _other_version(run.record["versions"], self._versions):
             raise RunFailed(
                 f"'{run.path}' was trained with {other}: delete it to have it trained anew"
+            )
+        if file := self._other_file(task, name, run.record.get("files", {})):
+            raise RunFailed(
+                f"'{run.path}' was trained with another '{file}' than the suite began with: "
+                f"delete it to have it trained anew"
             )
 
     def _refuse_configuration(self, task: str, name: str, config: Config) -> None:
@@ -147,11 +152,15 @@ class Provenance:
 
     def _edited_file(self, task: str, name: str, files: Iterable[str]) -> str:
         """The first of these files that is not as it was; empty if all are."""
-        known = self._files.get(task, {}).get(name, {})
-        for file, fingerprint in fingerprints(files).items():
-            if known.get(file, fingerprint) != fingerprint:
-                return file
-        return ""
+        return self._other_file(task, name, fingerprints(files))
+
+    def _other_file(self, task: str, name: str, found: Mapping[str, str]) -> str:
+        """The first file of which none with its fingerprint is known; empty if all are.
+
+        By content: they may lie elsewhere now, and a file of that name elsewhere is another.
+        """
+        known = self._files.get(task, {}).get(name, {}).values()
+        return next((file for file, now in found.items() if known and now not in known), "")
 
     def _note_files(self, task: str, name: str, files: Iterable[str]) -> None:
         if found := fingerprints(files):

@@ -167,10 +167,10 @@ class Results:
         """Write down a finished run.
 
         Raises:
-            RunFailed: Its return is not a number, it was trained with other versions, or its
-                labels cannot be read.
+            RunFailed: Its return is not a number, it was trained with other versions or another
+                file of the user's, or its labels or metrics cannot be read.
         """
-        self._provenance.check_run(run)
+        self._provenance.check_run(cell.task, cell.condition, run)
         if run.record["result"]["true_return_mean"] is None:
             raise RunFailed(
                 f"it diverged: the final policy's true return is not a number, and would be none "
@@ -183,9 +183,9 @@ class Results:
         if run.record.get("inexact_resumes"):
             log.warning("'%s' differs from a run that was never stopped", run.path)
         try:
-            shares = answer_shares(run)
+            shares, points = answer_shares(run), curve(run)
         except (UserError, sqlite3.DatabaseError) as error:
-            raise RunFailed(f"its labels cannot be read: {error}") from error
+            raise RunFailed(f"its labels or metrics cannot be read: {error}") from error
         row = Row(
             *cell.key,
             true_return_mean=result["true_return_mean"],
@@ -199,7 +199,7 @@ class Results:
             commit=(run.record["commit"] or "")[:10],
         )
         self._curves = [p for p in self._curves if (p.task, p.condition, p.seed) != cell.key]
-        self._curves += [CurvePoint(*cell.key, step, value) for step, value in curve(run)]
+        self._curves += [CurvePoint(*cell.key, step, value) for step, value in points]
         self.put(row)
         return row
 
