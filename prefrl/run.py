@@ -217,9 +217,15 @@ class Run:
 
     @property
     def labels(self) -> "LabelStore":
-        """The run's label store."""
+        """The run's label store.
+
+        Raises:
+            UserError: It has none, or that is gone.
+        """
         from prefrl.labels.store import LabelStore
 
+        if not self.label_file.exists():
+            raise UserError(f"'{self.path}' has no label store ({self.label_file.name})")
         return LabelStore(self.label_file)
 
     def reward(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:

@@ -355,14 +355,16 @@ class _Training:
     def _make_labeller(self, panel: Panel, interrupts: list[int]) -> Labeller:
         config = self._run.config
         labels = config.labels
-        if labels.labeller == "none" or not self._store:
+        if not self._store:
+            return _nobody
+        # A run that goes on from an earlier step dates answers and corrections by that.
+        step = self._stack.model.num_timesteps
+        self._store.note(step=step, state="training")
+        if labels.labeller == "none":
             return _nobody
         if labels.labeller == "oracle":
             score = load_score(labels.oracle) if labels.oracle else true_reward
             return Oracle(score, teacher(labels.teacher), seed=self._stack.seeds["mistakes"])
-        # A run that goes on from an earlier step dates answers by that.
-        step = self._stack.model.num_timesteps
-        self._store.note(step=step, state="training")
         return Person(
             self._schedule,
             wait=labels.wait,

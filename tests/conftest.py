@@ -19,6 +19,7 @@ from compare import TINY, point_mass_clip
 import prefrl
 from prefrl.clips.clip import Clip
 from prefrl.configfile import load_config
+from prefrl.labels.store import LabelStore
 
 torch.set_num_threads(1)
 
@@ -60,7 +61,7 @@ def asked_run(tmp_path: Path) -> Callable[..., prefrl.Run]:
     def make(pairs: int = 12, **labels: object) -> prefrl.Run:
         sections = {"labels": {"labeller": "human", "budget": 40, "probes": 0.0} | labels}
         run = prefrl.Run.create(tmp_path / "run", load_config("prefrl/PointMass-v0", sections))
-        store = run.labels
+        store = LabelStore(run.label_file)
         store.note(environment="prefrl/PointMass-v0", step=960)
         for i in range(pairs):
             left, right = (point_mass_clip(2 * i + side) for side in (0, 1))

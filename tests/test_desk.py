@@ -235,6 +235,17 @@ def test_a_correction_later_makes_nobody_more_consistent(store):
     assert consistency(store) == (0, len(probes))
 
 
+@pytest.mark.parametrize("word", ["withdrawn", "skip"])
+def test_a_probe_of_what_no_longer_stands_says_nothing_of_consistency(store, word):
+    desk = make_desk(store, probes=0.3)
+    for claim in desk.take(11):
+        desk.answer(claim, "left", seconds=1)
+    probe, *_ = make_desk(store, probes=1.0).take(1)
+    store.answer(probe.query.repeats, word, labeller="ada", seconds=1)
+    store.answer(probe.query.id, "left", labeller="ada", seconds=1)
+    assert consistency(store) == (0, 0)
+
+
 def test_share_of_probes(tmp_path):
     store = LabelStore(tmp_path / "many.db")
     for i in range(400):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from compare import SMALL, answers_of, assert_same_run, rows_of, weights_of
 import prefrl
 from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.configfile import PRESETS, load_config
-from prefrl.errors import UserError
+from prefrl.errors import Interrupted, UserError
+from prefrl.labels.schema import OTHER_SIDE
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
 
@@ -160,6 +162,8 @@ def test_labels_taken_over_are_not_needed_at_their_source_again(tmp_path, point_
 def test_resume_without_its_labels_is_refused(tmp_path):
     run = unfinished(tmp_path)
     (run.path / "labels.db").unlink()
+    with pytest.raises(UserError, match=r"has no label store \(labels\.db\)"):
+        _ = run.labels  # which makes no new one
     with pytest.raises(UserError, match=r"'run/labels\.db' is gone"):
         prefrl.resume("run")
 
@@ -266,3 +270,37 @@ def test_full_disk_stops_with_a_sentence_and_a_whole_store(tmp_path):
     for label in labels:
         store.clip(label.query.left_clip)
     store.close()
+
+
+class AfterFive(list):
+    """Signals to stop, of which one is there after the fifth rollout; each looks twice."""
+
+    looks = 0
+
+    def __bool__(self):
+        self.looks += 1
+        return self.looks > 8
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_what_is_corrected_while_a_run_is_stopped_is_learned_from(monkeypatch, corrected):
+    preset = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
+    Path("early.yaml").write_text(preset.replace("until: 0.9", "until: 0.4"))
+    options = SMALL | {"preset": "early.yaml", "steps": 5760}
+    whole = prefrl.train("prefrl/PointMass-v0", out="whole", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr("prefrl.trainer.watch_interrupts", lambda: nullcontext(AfterFive()))
+        with pytest.raises(Interrupted):
+            prefrl.train("prefrl/PointMass-v0", out="stopped", **options)
+    run = Run("stopped")
+    store = run.labels
+    labels = store.labels()
+    assert len(labels) == 12
+    assert int(run.checkpoint().name[5:]) > max(label.step for label in labels) + 1000
+    for label in labels:
+        answer = OTHER_SIDE[label.answer] if corrected else label.answer
+        store.answer(label.query.id, answer, labeller="ada", seconds=1)
+    store.close()
+    resumed = prefrl.resume(run, quiet=True)
+    pairs = zip(weights_of(whole), weights_of(resumed), strict=True)
+    assert all(np.array_equal(*pair) for pair in pairs) != corrected

@@ -153,6 +153,18 @@ def test_take_over(store, make_clip, tmp_path):
     target.close()
 
 
+def test_labels_taken_over_are_about_the_clip_that_was_meant(store, make_clip, tmp_path):
+    """Whichever way round the store that takes them over had asked about the pair."""
+    better, worse = make_clip(1.0), make_clip(2.0)
+    store.answer(store.ask(better, worse, step=10, rule="random"), "left", labeller="me", seconds=1)
+    target = LabelStore(tmp_path / "other.db")
+    query = target.ask(worse, better, step=20, rule="random")
+    target.take_over(store)
+    (label,) = target.labels()
+    assert (label.query.id, label.answer, label.swapped) == (query, "right", True)
+    target.close()
+
+
 def test_clips_in_memory_are_bounded_and_never_outlive_a_rollback(store, make_clip):
     with pytest.raises(sqlite3.IntegrityError), store.transaction():
         store.ask(make_clip(1.0), make_clip(1.0), step=1, rule="random")

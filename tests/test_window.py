@@ -341,3 +341,22 @@ def test_review_of_nothing(sit):
     desktop.press(pygame.K_RETURN)
     assert desktop.labels() == {}
     assert "no pair" in desktop.window._status()
+
+
+def test_review_goes_by_the_answer_that_stands_now(sit):
+    """Another review may have corrected it in the meantime."""
+    desktop = sit()
+    for key in (pygame.K_LEFT, pygame.K_LEFT):
+        desktop.press(key)
+    reviews = [Desktop(desktop.run, review=True) for _ in range(2)]
+    first, second = reviews
+    query = second.session.current.query.id
+    first.press(pygame.K_RIGHT)
+    second.press(pygame.K_LEFT)
+    swapped = second.labels()[query].swapped
+    assert second.labels()[query].answer == own("left", swapped), "as the one who looked last says"
+    first.press(pygame.K_RETURN)
+    first.press(pygame.K_PAGEUP)
+    assert first.session.mark == "left"
+    for review in reviews:
+        review.close()

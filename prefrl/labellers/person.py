@@ -9,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable
 
+from prefrl.errors import Interrupted
 from prefrl.labels.store import LabelStore
 from prefrl.queries.schedule import LabelSchedule
 
@@ -32,7 +33,7 @@ class Person:
         step: The agent's step at the start.
         say: Prints a line for the person.
         news: What they should be told now besides, if anything.
-        stopped: Whether the run was asked to stop, so that waiting ends.
+        stopped: Whether the run was asked to stop, which ends waiting.
     """
 
     def __init__(
@@ -62,7 +63,12 @@ class Person:
         self._has_waited = False
 
     def __call__(self, store: LabelStore, step: int) -> None:
-        """Let people answer; on return, what they gave by now counts as given by `step`."""
+        """Let people answer; on return, what they gave by now counts as given by `step`.
+
+        Raises:
+            Interrupted: The run was asked to stop while it waited for labels. It goes on from
+                its last checkpoint and waits here again: a step more would be one without them.
+        """
         self._measure_speed(step)
         if self._wait:
             self._wait_for_labels(store, step)
@@ -85,7 +91,12 @@ class Person:
         if store.answered_after(step):
             return  # before a resume, it went on from here, and may have no pair left to answer
         waiting = False
-        while self._lacks_labels(store, step) and not self._stopped():
+        while self._lacks_labels(store, step):
+            if self._stopped():
+                raise Interrupted(
+                    f"interrupted at step {step}, where training waits for labels: "
+                    f"`prefrl resume {_run_of(store)}` goes on"
+                )
             if not waiting:
                 store.note(state="waiting")
                 waiting = True
@@ -128,9 +139,13 @@ class Person:
         if store.latest_answer(step) != latest:
             self._heard = (store.latest_answer(step), now)
         elif now - heard > QUIET_SECONDS and store.count_pending(step):
-            run = shlex.quote(str(store.path.parent))
             self._say(
                 f"nobody has answered for {(now - heard) / 60:.0f} min: training goes on, with "
-                f"fewer new pairs; `prefrl label {run}` opens the window"
+                f"fewer new pairs; `prefrl label {_run_of(store)}` opens the window"
             )
             self._heard = (latest, now)
+
+
+def _run_of(store: LabelStore) -> str:
+    """The run's folder, as one types it."""
+    return shlex.quote(str(store.path.parent))

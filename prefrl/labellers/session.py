@@ -138,7 +138,7 @@ class Review(_AtDesk):
         super().__init__(run, player, labeller)
         labels = self._store.labels()
         self._claims = [Claim(label.query, label.swapped) for label in labels]
-        self._marks = [own(label.answer, label.swapped) for label in labels]
+        self._marks: list[str | None] = [own(label.answer, label.swapped) for label in labels]
         self.place = 0
         """Of the current pair among `count`."""
         self.count = len(labels)
@@ -156,8 +156,6 @@ class Review(_AtDesk):
         return sum(now != before for now, before in zip(self._marks, self._before, strict=True))
 
     def answer(self, claim: Claim, shown: str, seconds: float) -> str | None:
-        if shown == self._marks[self.place]:
-            return None
         try:
             self._desk.correct(claim, shown, seconds=self._seconds[self.place])
         except sqlite3.Error as error:
@@ -175,6 +173,9 @@ class Review(_AtDesk):
         self._turn()
 
     def _turn(self) -> None:
+        if self.count:
+            with contextlib.suppress(sqlite3.Error):  # it may have been corrected elsewhere
+                self._marks[self.place] = self._desk.stands(self._claims[self.place])
         before = self._claims[max(0, self.place - 1) : self.place]
         with self._player.lock:
             self._player.claims = self._claims[self.place : self.place + 3] + before

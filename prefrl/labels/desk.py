@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prefrl.labels.schema import WITHDRAWN
+from prefrl.labels.schema import OTHER_SIDE, WITHDRAWN
 from prefrl.labels.store import QUERY_COLUMNS, Label, LabelStore, Query
 
 CLAIM_SECONDS = 20.0
@@ -26,8 +26,6 @@ CLAIM_SECONDS = 20.0
 
 PROBE_GAP = 10
 """Answers between a pair and its probe at least, so that it is judged and not remembered."""
-
-_OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
@@ -154,6 +152,13 @@ class Desk:
             self.store.db.execute("DELETE FROM claims WHERE query = ?", (claim.query.id,))
         return True
 
+    def stands(self, claim: Claim) -> str | None:
+        """The standing answer to a pair, as of the screen; None if there is none."""
+        row = self.store.db.execute(
+            "SELECT answer FROM standing WHERE query = ?", (claim.query.id,)
+        ).fetchone()
+        return row and own(row[0], claim.swapped)
+
     def correct(self, claim: Claim, shown: str, *, seconds: float) -> None:
         """Put another answer in the place of the standing one; both stay in the store.
 
@@ -163,7 +168,8 @@ class Desk:
             seconds: Taken for the answer that is corrected, s.
         """
         with self.store.transaction():
-            self._record(claim, shown, seconds)
+            if self.stands(claim) != shown:
+                self._record(claim, shown, seconds)
 
     def answered(self) -> list[Label]:
         """This labeller's standing answers in the order of answering, probes included."""
@@ -257,19 +263,20 @@ class Desk:
 
 def own(shown: str, swapped: bool) -> str:
     """An answer about the screen's sides as one in the query's own order; its own inverse."""
-    return _OTHER_SIDE.get(shown, shown) if swapped else shown
+    return OTHER_SIDE.get(shown, shown) if swapped else shown
 
 
 def consistency(store: LabelStore) -> tuple[int, int]:
     """`(agreeing, probes)`: answers to probes that agree with the pair's answer before.
 
-    A correction of that one later, as in a review, changes nothing.
+    A correction of that one later, as in a review, changes nothing; nor does a probe of what had
+    been taken back, or corrected to a skip, by then.
     """
     repeats = store.db.execute(
         "SELECT earlier.answer, again.answer FROM standing again "
         "JOIN queries q ON q.id = again.query "
         "JOIN answers earlier ON earlier.id = (SELECT max(id) FROM answers WHERE query = q.repeats "
         "AND id < (SELECT min(id) FROM answers WHERE query = q.id)) "
-        "WHERE again.answer <> 'skip'"
+        f"WHERE again.answer <> 'skip' AND earlier.answer NOT IN ('skip', '{WITHDRAWN}')"
     ).fetchall()
     return sum(before == after for before, after in repeats), len(repeats)

@@ -11,6 +11,8 @@ ANSWERS = ("left", "right", "equal", "skip")
 WITHDRAWN = "withdrawn"
 """Takes back the answer before it."""
 
+OTHER_SIDE = {"left": "right", "right": "left"}
+
 _FIRST = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE clips (

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefrl.clips.clip import Clip
-from prefrl.labels.schema import WITHDRAWN, connect
+from prefrl.labels.schema import OTHER_SIDE, WITHDRAWN, connect
 
 PREFERENCE = {"left": 1.0, "right": 0.0, "equal": 0.5, "skip": None}
 """Answer → preference for the left clip; None: cannot tell, not trained on."""
@@ -364,21 +364,27 @@ class LabelStore:
         labels = source.labels()
         with self.transaction():
             for label in labels:
-                query = self.ask(
-                    source.clip(label.query.left_clip),
-                    source.clip(label.query.right_clip),
-                    step=0,
-                    rule=label.query.rule,
-                )
+                left = source.clip(label.query.left_clip)
+                right = source.clip(label.query.right_clip)
+                query = self.ask(left, right, step=0, rule=label.query.rule)
+                turned = self._is_turned(query, left)
                 self.answer(
                     query,
-                    label.answer,
+                    OTHER_SIDE.get(label.answer, label.answer) if turned else label.answer,
                     labeller=label.labeller,
                     seconds=label.seconds,
-                    swapped=label.swapped,
+                    swapped=label.swapped != turned,
                     step=0,
                 )
         return len(labels)
+
+    def _is_turned(self, query: int, left: Clip) -> bool:
+        """Whether that clip is the right one of a query, which had it so before."""
+        row = self.db.execute(
+            "SELECT digest FROM clips WHERE id = (SELECT left_clip FROM queries WHERE id = ?)",
+            (query,),
+        ).fetchone()
+        return row[0] != left.digest()
 
 
 def _pack(clip: Clip) -> tuple[Clip, str, bytes]:
