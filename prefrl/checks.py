@@ -26,7 +26,7 @@ from prefrl.queries.rules import find_rule
 log = logging.getLogger(__name__)
 
 UNUSED = {
-    "oracle": {"--wait-for-labels"},
+    "oracle": {"--ask", "--wait-for-labels"},
     "human": {"--teacher"},
     "none": {"--labels", "--ask", "--wait-for-labels", "--teacher", "--query"},
 }

@@ -191,7 +191,7 @@ def check_config(config: Config) -> None:
     asks = not config.run.true_reward
     agent, reward, inf = config.agent, config.reward, float("inf")
     for name, value, low, high in (
-        ("steps", config.run.steps, 1, inf),
+        ("steps", config.run.steps, 1, 10**10),
         ("labels", config.labels.budget, 1 if asks else -inf, inf),
         ("seed", config.run.seed, 0, inf),
         ("run.checkpoint_every", config.run.checkpoint_every, 1, inf),

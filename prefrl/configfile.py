@@ -31,8 +31,8 @@ def load_config(
     """The configuration for `env_id`: defaults, then its preset, then `overrides`.
 
     An environment's own preset shapes the reward (`FOR_ITS_QUESTION`) for what that asks, which is
-    speed at little effort; where `overrides` ask something else, by an oracle or a question of the
-    user's own, that is left out.
+    speed at little effort; where `overrides` ask something else, by an oracle of the user's own or
+    by a question to a person, that is left out.
 
     Args:
         env_id: Gymnasium id.
@@ -54,10 +54,10 @@ def load_config(
             if not isinstance(values, Mapping):
                 raise UserError(f"section '{section}' of {source} must hold keys, got {values!r}")
             tree.setdefault(str(section), {}).update(values)
-    labels, reward = overrides.get("labels", {}), overrides.get("reward", {})
-    asks_otherwise = labels.get("oracle") or labels.get("question")
-    if preset is None and asks_otherwise:
-        for key in FOR_ITS_QUESTION - set(reward):
+    labels = overrides.get("labels", {})
+    person = tree.get("labels", {}).get("labeller") == "human"
+    if preset is None and (labels.get("oracle") or (person and labels.get("question"))):
+        for key in FOR_ITS_QUESTION - set(overrides.get("reward", {})):
             tree.get("reward", {}).pop(key, None)
     if (named := tree.setdefault("env", {}).setdefault("id", env_id)) != env_id:
         raise UserError(f"the preset is for {named}, not for {env_id}: leave out its env.id")

@@ -39,7 +39,10 @@ class EndedEarly(RunFailed):
 
 
 class FixedHorizon(gym.Wrapper):
-    """Acts on to the time limit: termination is dropped (`ignore`) or fails the run (`refuse`)."""
+    """Acts on to the time limit: an end before that is dropped, or fails the run (`refuse`).
+
+    An end is early whether the environment calls it `terminated` or `truncated`.
+    """
 
     def __init__(self, env: gym.Env, termination: str) -> None:
         super().__init__(env)
@@ -47,14 +50,22 @@ class FixedHorizon(gym.Wrapper):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        if terminated and self._refuse:
+        whole = truncated and not is_cut_short(self.env)
+        if (terminated or truncated) and not whole and self._refuse:
             assert self.spec is not None
             raise EndedEarly(
                 f"{self.spec.id} ended an episode early, which tells the agent about the task "
                 f"without any label: start again with --allow-termination if that is wanted, or "
                 f"with a preset that sets env.termination to 'ignore'"
             )
-        return observation, reward, False, truncated, info
+        return observation, reward, False, whole, info
+
+
+def is_cut_short(env: gym.Env) -> bool:
+    """Whether an episode that ends now has taken fewer steps than the time limit allows."""
+    assert env.spec is not None
+    limit = env.spec.max_episode_steps
+    return limit is not None and env.get_wrapper_attr("_elapsed_steps") < limit
 
 
 @contextmanager

@@ -50,7 +50,8 @@ def video(
         shown = best_episode(roll_out(run, 20), deciding_return(run.config))
         actions = iter(shown.actions)
         length = min(shown.seconds, seconds or shown.seconds)
-        frames, fps = film(run, lambda _: next(actions), length, seed=shown.seed)
+        last = shown.actions[-1]  # of an episode that is shorter than one frame
+        frames, fps = film(run, lambda _: next(actions, last), length, seed=shown.seed)
     else:
         frames, fps = film(run, run.policy.predict, seconds or 10.0)
     write_mp4(path, frames, fps)

@@ -48,7 +48,7 @@ def test_round_trip_through_yaml(tmp_path):
         ({"agent": 3}, "must hold keys, got 3"),
         ({"labels": {"budget": 0}}, "labels must be at least 1, got 0"),
         ({"labels": {"budget": -5}}, "labels must be at least 1, got -5"),
-        ({"run": {"steps": 0}}, "steps must be at least 1, got 0"),
+        ({"run": {"steps": 0}}, "steps must be from 1 to 1e+10, got 0"),
         ({"run": {"seed": -1}}, "seed must be at least 0, got -1"),
         ({"env": {"termination": "alow"}}, "did you mean 'allow'"),
         ({"labels": {"labeller": "oracel"}}, "did you mean 'oracle'"),
@@ -121,7 +121,8 @@ def test_every_preset_fits_its_environment(path: Path):
         ({}, True),
         ({"labels": {"budget": 300}}, True),
         ({"labels": {"oracle": "kneel.py:score"}}, False),
-        ({"labels": {"question": "Which one kneels?"}}, False),
+        ({"labels": {"question": "Which one kneels?", "labeller": "human"}}, False),
+        ({"labels": {"question": "Which one kneels?"}}, True),
         ({"labels": {"oracle": "kneel.py:score"}, "reward": {"linear_path": True}}, True),
     ],
 )

@@ -129,9 +129,9 @@ def test_what_an_own_environment_names_is_found_when_it_is_made(tmp_path, monkey
     write_own(tmp_path, "own_late", "spaces.Box(-1, 1, (3,))")
     (tmp_path / "own_names.py").write_text(
         "import sys\n\nimport gymnasium as gym\n\nsys.path.insert(0, 'vendor')\n"
-        "gym.register('Named-v7', entry_point='own_late:Own', max_episode_steps=30)\n"
+        "gym.register('LateNamed-v7', entry_point='own_late:Own', max_episode_steps=30)\n"
     )
-    assert len(probe(EnvConfig("own_names:Named-v7"), length=20)) == 20
+    assert len(probe(EnvConfig("own_names:LateNamed-v7"), length=20)) == 20
     assert importlib.import_module("vendored").LIMIT == 30
 
 
@@ -218,3 +218,30 @@ def test_point_mass_is_drawn_where_it_is():
     rows, columns = np.nonzero((frame == (213, 94, 0)).all(axis=-1))
     assert columns.mean() == pytest.approx(50 + 20, abs=1)
     assert rows.mean() == pytest.approx(40 - 20, abs=1)
+
+
+class Cut(gym.Env):
+    """Calls an early end `truncated`."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(2, np.float32), 0.0, False, self.steps == 5, {}
+
+
+def test_an_early_end_is_one_whatever_it_is_called():
+    gym.register("Cut-v0", entry_point=Cut, max_episode_steps=15)
+    with pytest.raises(UserError, match=r"Cut-v0 ends episodes early \(after 5 random steps\)"):
+        probe(EnvConfig("Cut-v0"), length=3)
+    env = make_env(EnvConfig("Cut-v0", termination="ignore"))
+    env.reset()
+    ends = [env.step(env.action_space.sample())[2:4] for _ in range(15)]
+    assert ends == [(False, False)] * 14 + [(False, True)]
+    gym.register("Whole-v0", entry_point=Cut, max_episode_steps=5)
+    assert len(probe(EnvConfig("Whole-v0"), length=3)) == 3

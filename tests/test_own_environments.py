@@ -1,14 +1,17 @@
 """Environments of the user's own, which keep what they like, where they like."""
 
 from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 import prefrl
+from envs.point_mass import PointMassEnv
 from prefrl.agent.envs import TimedVecEnv, can_be_restored, probe
 from prefrl.clips.simulator import read_state, snapshot
 from prefrl.clock import Stopwatch
@@ -61,6 +64,21 @@ class Counting(Walk):
         self.steps += 1
         observation, reward, *rest = super().step(action)
         return observation, reward + self.steps, *rest
+
+
+class Phased(Walk):
+    """Its actions turn round late in an episode, by a count that is not in its state."""
+
+    def reset(self, **options):
+        self.steps = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self.steps += 1
+        return super().step(action if self.steps < 80 else -action)
+
+
+gym.register("Phased-v0", entry_point=Phased, max_episode_steps=100)
 
 
 class Named(Walk):
@@ -129,6 +147,7 @@ train = partial(prefrl.train, preset="small.yaml", labels=8, steps=1920, quiet=T
         ("prefrl/PointMass-v0", True),
         ("ToGoal-v0", False),
         ("Counting-v0", False),
+        ("Phased-v0", False),
         ("Named-v0", False),
         ("Recorded-v0", True),
     ],
@@ -183,20 +202,29 @@ def test_observations_are_kept_although_their_array_is_used_again():
 
 
 class Ending(Walk):
-    """Ends an episode once it has made many steps in all."""
+    """Ends an episode once it has made more steps than are tried beforehand."""
 
-    steps = 0
+    def __init__(self, how="terminated"):
+        super().__init__()
+        self.how, self.steps = how, 0
 
     def step(self, action):
-        Ending.steps += 1
-        observation, reward, _, *rest = super().step(action)
-        return observation, reward, Ending.steps == 1500, *rest
+        self.steps += 1
+        observation, reward, *_, info = super().step(action)
+        ends = self.steps == 400
+        return observation, reward, ends and self.how == "terminated", ends, info
 
 
-def test_an_episode_that_ends_early_says_how_the_answers_are_kept():
-    gym.register("Ending-v0", entry_point=Ending, max_episode_steps=15)
+gym.register("Ending-v0", entry_point=Ending, max_episode_steps=15)
+
+
+@pytest.mark.parametrize("how", ["terminated", "truncated"])
+def test_an_episode_that_ends_early_says_how_the_answers_are_kept(how):
+    Path("ending.yaml").write_text(
+        Path("small.yaml").read_text() + f"env: {{kwargs: {{how: {how}}}}}"
+    )
     with pytest.raises(RunFailed, match=r"--allow-termination .*; --labels-from run/labels\.db"):
-        train("Ending-v0", out="run")
+        train("Ending-v0", out="run", preset="ending.yaml", steps=3840)
     store = LabelStore("run/labels.db")
     assert store.count_answered()
     store.close()
@@ -260,3 +288,16 @@ def test_an_observation_that_is_no_number_is_named_as_the_environments(monkeypat
     words = "^Faulty-v0 gave an observation that is not finite: mend it, then `prefrl resume "
     with pytest.raises(RunFailed, match=words):
         train("Faulty-v0", **options)
+
+
+class Quick(PointMassEnv):
+    """An episode is over before a video's second frame would be due."""
+
+    metadata = PointMassEnv.metadata | {"render_fps": 1000}
+
+
+def test_the_best_episode_is_shown_however_short_it_is():
+    gym.register("Quick-v0", entry_point=Quick, max_episode_steps=15)
+    run = train("Quick-v0", out="run")
+    path = prefrl.video(run, best=True)
+    assert len(iio.imread(path, plugin="FFMPEG")) == 1

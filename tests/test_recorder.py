@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from prefrl.clips.recorder import ClipRecorder, clip_starts, count_clips, encode_actions
+from prefrl.clips.recorder import (
+    ClipRecorder,
+    _info_rows,
+    clip_starts,
+    count_clips,
+    encode_actions,
+)
 
 
 class Counter(gym.Env):
@@ -114,6 +120,13 @@ def test_clip_starts_fit_between_resets(dones, length, seed):
     assert (np.diff(starts) >= length).all(), "clips overlap"
     stretches = np.diff([0, *(np.flatnonzero(dones) + 1), len(dones)])
     assert len(starts) == sum(s // length for s in stretches), "room for a clip was left"
+
+
+@pytest.mark.parametrize("odd", ["7", np.array([0.5]), [1, 2], None, {"a": 1}])
+def test_what_is_no_number_in_an_info_is_a_hole(odd):
+    infos = [{"speed": 0.5, "name": 1}, {"speed": odd, "name": True}]
+    rows = _info_rows(infos, ("name", "speed"))
+    np.testing.assert_array_equal(rows, [[1, 0.5], [1, np.nan]])
 
 
 def test_actions_encoded():

@@ -372,3 +372,17 @@ def test_fit_is_a_function_of_its_seed_and_resumes():
 
     for a, b in zip(fitted(False), fitted(True), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("squares", [False, True])
+def test_an_input_that_never_changes_counts_for_nothing(squares):
+    """As where a goal's place is: its mean, rounded to float32, depends on how many there are."""
+    ensemble = RewardEnsemble(obs_dim=2, act_dim=1, squares=squares)
+    given = []
+    for n in (30_000, 40_000):
+        x = inputs(n, 3)
+        x[:, 1] = -0.275
+        ensemble.normalise_inputs(x)
+        assert ensemble.input_sd[1] == 1
+        given.append((x[0, 1] - ensemble.input_mean[1].numpy()).item())
+    assert given == [0, 0]

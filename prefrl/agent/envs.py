@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import islice
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +18,14 @@ from prefrl.clips.render import checked_frame
 from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
-from prefrl.environment import FRAME_SIZE, FixedHorizon, acting_in, make_drawable, make_env
+from prefrl.environment import (
+    FRAME_SIZE,
+    FixedHorizon,
+    acting_in,
+    is_cut_short,
+    make_drawable,
+    make_env,
+)
 from prefrl.errors import CodeFailed, UserError, sentence
 
 PROBE_STEPS = 300
@@ -112,18 +120,19 @@ def can_be_restored(config: EnvConfig) -> bool:
     """Whether the environment goes on from a `snapshot` as if it had not been left.
 
     It is tried, because nobody can see what an environment keeps, and where: one goes on, and
-    another, which has been elsewhere, from the first one's snapshot.
+    another, which has been elsewhere, from the first one's snapshot, for `PROBE_STEPS` steps.
     """
     left, other = make_env(config), make_env(config)
     try:
         left.action_space.seed(0)
         for env, seed, steps in ((left, 0, 10), (other, 1, 3)):
             env.reset(seed=seed)
-            list(_outcomes(env, [left.action_space.sample() for _ in range(steps)]))
+            actions = [left.action_space.sample() for _ in range(steps)]
+            list(islice(_outcomes(env, actions), steps))  # and no reset: in mid-episode
         if (saved := snapshot(left)) is None:
             return False
         restore(other, saved)
-        actions = [left.action_space.sample() for _ in range(20)]
+        actions = [left.action_space.sample() for _ in range(PROBE_STEPS)]
         pairs = zip(_outcomes(left, actions), _outcomes(other, actions), strict=True)
         return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
     except (Exception, SystemExit):  # the user's own code may fail in any way
@@ -209,7 +218,7 @@ def _short(space: spaces.Space) -> str:
 
 
 def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
-    """A random clip, and the step at which an episode terminated (0: none did)."""
+    """A random clip, and the step at which an episode ended early (0: none did)."""
     rows: dict[str, list] = {"observations": [], "actions": [], "rewards": [], "states": []}
     infos: list[dict[str, float]] = []
     observation, _ = env.reset(seed=0)
@@ -223,7 +232,7 @@ def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
         observation, reward, terminated, truncated, info = env.step(action)
         rows["rewards"].append(float(reward))
         infos.append(numbers(info))
-        if terminated:
+        if terminated or (truncated and is_cut_short(env)):
             ended = ended or step
         if terminated or truncated:
             observation, _ = env.reset()

@@ -52,10 +52,13 @@ def _info_rows(infos: Sequence[dict[str, Any]], keys: tuple[str, ...]) -> np.nda
     """`(n_envs, n_keys)`: the numbers in each environment's info, NaN where one is missing."""
     nan = float("nan")
     try:  # nearly always right, and on the path of every step
-        return np.array([[info.get(key, nan) for key in keys] for info in infos], float)
-    except (TypeError, ValueError):
-        found = [numbers(info) for info in infos]
-        return np.array([[values.get(key, nan) for key in keys] for values in found])
+        rows = np.array([[info.get(key, nan) for key in keys] for info in infos])
+        if rows.dtype.kind in "fiub" and rows.shape == (len(infos), len(keys)):
+            return rows
+    except ValueError:  # numbers beside arrays
+        pass
+    found = [numbers(info) for info in infos]
+    return np.array([[values.get(key, nan) for key in keys] for values in found])
 
 
 class ClipRecorder(VecEnvWrapper):

@@ -200,6 +200,9 @@ class RewardEnsemble(nn.Module):
     def normalise_inputs(self, inputs: np.ndarray) -> None:
         """Take the inputs' statistics from `inputs`, `(n, obs_dim + act_dim)`."""
         mean, sd = inputs.mean(axis=0), inputs.std(axis=0)
+        # Rounded to float32, the mean of what never changes is off, and its sd not quite 0.
+        constant = inputs.min(axis=0) == inputs.max(axis=0)
+        mean, sd = np.where(constant, inputs[0], mean), np.where(constant, 0.0, sd)
         if self._squares:
             squares = np.square(inputs - mean)
             mean = np.concatenate([mean, squares.mean(axis=0)])
