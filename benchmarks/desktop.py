@@ -1,6 +1,6 @@
 """A desktop without a screen, and a scripted person who labels at it.
 
-The person looks at the store for what is on the screen, judges it by a score of the clips, and
+The person looks at the store for what is on the screen, judges it by the true return, and
 presses real keys at the real window, through xdotool. Needs Xvfb, xdotool and ImageMagick.
 """
 
@@ -14,7 +14,6 @@ from types import TracebackType
 
 import numpy as np
 
-from prefrl.labellers.oracle import Score, true_reward
 from prefrl.labels.store import LabelStore
 
 PROGRAMS = ("Xvfb", "xdotool", "import")
@@ -88,14 +87,13 @@ class Desktop:
 
 
 class ScriptedPerson:
-    """Labels at a window by the oracle's judgement, with mistakes.
+    """Labels at a window by the true return, with mistakes.
 
     Args:
         desktop: Where the window is.
         labels: The run's `labels.db`.
         mistakes: Probability that a decided answer is the wrong one.
         seed: Decides the mistakes.
-        score: What they judge a clip by.
         session: Of the window, where there are several.
     """
 
@@ -106,14 +104,12 @@ class ScriptedPerson:
         *,
         mistakes: float = 0.05,
         seed: int = 0,
-        score: Score = true_reward,
         session: str | None = None,
     ) -> None:
         self._desktop = desktop
         self._labels = labels
         self._mistakes = mistakes
         self._rng = np.random.default_rng(seed)
-        self._score = score
         self._session = session
         self._store: LabelStore | None = None
         self._answered = 0.0
@@ -146,12 +142,12 @@ class ScriptedPerson:
         raise TimeoutError(f"no new pair on the screen for {seconds:g} s")
 
     def judge(self, query: int, swapped: bool) -> str:
-        """The side of the screen with the higher sum of scores, or `equal`."""
+        """The side of the screen with the higher true return, or `equal`."""
         assert self._store
         clips = self._store.db.execute(
             "SELECT left_clip, right_clip FROM queries WHERE id = ?", (query,)
         ).fetchone()
-        left, right = (self._score(self._store.clip(clip)).sum() for clip in clips)
+        left, right = (self._store.clip(clip).true_rewards.sum() for clip in clips)
         if left == right:
             return "equal"
         wrong = self._rng.random() < self._mistakes

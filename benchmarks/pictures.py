@@ -17,6 +17,7 @@ import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 from desktop import Desktop, ScriptedPerson, missing
+from measuring import PREFRL
 from PIL import Image
 
 from prefrl.labels.store import LabelStore
@@ -43,8 +44,7 @@ def main() -> None:
     options += ["--steps", "3000000", "--out", str(folder), "--quiet"]
     with Desktop(*SIZE) as desktop:
         training = subprocess.Popen(
-            [sys.executable, "-m", "prefrl.cli", "train", args.env_id, *options],
-            env=desktop.environment,
+            [*PREFRL, "train", args.env_id, *options], env=desktop.environment
         )
         person = ScriptedPerson(desktop, folder / "labels.db")
         try:

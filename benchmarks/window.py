@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from desktop import Desktop, ScriptedPerson, missing
+from measuring import PREFRL
 
 from prefrl.labels.store import LabelStore
 
@@ -41,11 +42,10 @@ def main() -> None:
 
 def measure(desktop: Desktop, run: Path, env_id: str, answers: int, turns: int) -> None:
     """Train `env_id` in the folder `run` while a scripted person labels on and off."""
-    prefrl = [sys.executable, "-m", "prefrl.cli"]
     options = ["--labeller", "human", "--labels", "2000", "--steps", "20000000", "--quiet"]
     began = time.time()
     training = subprocess.Popen(
-        [*prefrl, "train", env_id, *options, "--out", str(run)], env=desktop.environment
+        [*PREFRL, "train", env_id, *options, "--out", str(run)], env=desktop.environment
     )
     person = ScriptedPerson(desktop, run / "labels.db")
     try:
@@ -61,7 +61,7 @@ def measure(desktop: Desktop, run: Path, env_id: str, answers: int, turns: int) 
         speeds: dict[str, list[float]] = {"with": [], "without": []}
         for _ in range(turns):
             window = subprocess.Popen(
-                [*prefrl, "label", str(run)], env=desktop.environment, stdout=subprocess.DEVNULL
+                [*PREFRL, "label", str(run)], env=desktop.environment, stdout=subprocess.DEVNULL
             )
             person.wait_for_pair(after=time.time())
             start = position(store)
