@@ -61,10 +61,11 @@ def main() -> None:
     if missing():
         sys.exit(f"install {', '.join(missing())} first")
     args.out.mkdir(parents=True, exist_ok=True)
-    cells = [(name, seed) for name in LESSONS for seed in range(args.seeds)]
+    cells = [(name, seed) for seed in range(args.seeds) for name in LESSONS]
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = list(pool.map(lambda cell: teach(*cell, args.out), cells))
     rows = [row(name, seed, run) for (name, seed), run in zip(cells, runs, strict=True)]
+    rows.sort(key=lambda line: (line["task"], line["condition"], line["seed"]))
     write_table(ROOT / "benchmarks" / "taught.csv", rows)
 
 

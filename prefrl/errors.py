@@ -34,7 +34,7 @@ class CodeFailed(RunFailed):
 
 
 class Interrupted(RunFailed):
-    """A run was interrupted on purpose and has a checkpoint; the message says how to resume."""
+    """A run was interrupted on purpose and can go on; the message says how."""
 
     exit_code = 130
 

@@ -83,7 +83,10 @@ def bench(
                     _run(found, cells, results, published, board, run)
             except UserError:
                 if not (folder / "suite.yaml").exists():  # nothing was begun in it
-                    shutil.rmtree(folder) if is_new else (folder / LOCK).unlink()
+                    if is_new:
+                        shutil.rmtree(folder)
+                    else:
+                        (folder / LOCK).unlink()
                 raise
     except OSError as error:
         if error.errno not in DISK_ERRORS:
