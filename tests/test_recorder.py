@@ -127,6 +127,7 @@ def test_what_is_no_number_in_an_info_is_a_hole(odd):
     infos = [{"speed": 0.5, "name": 1}, {"speed": odd, "name": True}]
     rows = _info_rows(infos, ("name", "speed"))
     np.testing.assert_array_equal(rows, [[1, 0.5], [1, np.nan]])
+    np.testing.assert_array_equal(_info_rows([{"speed": odd}] * 2, ("speed",)), [[np.nan]] * 2)
 
 
 def test_actions_encoded():
