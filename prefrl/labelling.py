@@ -13,7 +13,6 @@ import numpy as np
 
 from prefrl.errors import RunFailed, UserError
 from prefrl.labels.desk import own
-from prefrl.labels.store import LabelStore
 from prefrl.lock import hold, is_held
 from prefrl.run import Run
 
@@ -132,9 +131,7 @@ def _next_step(run: Run, session: object, state: str) -> str:
 def _check_store(run: Run) -> None:
     if run.config.run.true_reward:
         raise UserError(f"'{run.path}' learns from the true reward: it has no labels to give")
-    if not run.label_file.exists():
-        raise UserError(f"'{run.path}' has no label store ({run.label_file.name})")
-    LabelStore(run.label_file, read_only=True).close()
+    run.open_labels(read_only=True).close()
 
 
 def _check_writable(run: Run) -> None:
@@ -142,7 +139,7 @@ def _check_writable(run: Run) -> None:
     try:
         for lock in (run.window_lock, run.review_lock):
             lock.touch()
-        LabelStore(run.label_file).close()
+        run.labels.close()
     except (OSError, sqlite3.OperationalError) as error:
         raise UserError(
             f"'{run.path}' cannot be written to ({error}), so no answer could be saved: "
@@ -184,7 +181,7 @@ def export(run: str | Path | Run, out: str | Path) -> Path:
     """
     run = run if isinstance(run, Run) else Run(run)
     _check_store(run)
-    store = LabelStore(run.label_file, read_only=True)
+    store = run.open_labels(read_only=True)
     labels = [*store.labels(), *store.labels(probes=True)]
     store.close()
     path = Path(out)

@@ -222,11 +222,15 @@ class Run:
         Raises:
             UserError: It has none, or that is gone.
         """
+        return self.open_labels()
+
+    def open_labels(self, *, read_only: bool = False) -> "LabelStore":
+        """The run's label store, `labels` unless it is only to be read; raises what that does."""
         from prefrl.labels.store import LabelStore
 
         if not self.label_file.exists():
             raise UserError(f"'{self.path}' has no label store ({self.label_file.name})")
-        return LabelStore(self.label_file)
+        return LabelStore(self.label_file, read_only=read_only)
 
     def reward(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """The learned reward `(n,)`, dimensionless.

@@ -23,6 +23,13 @@ from prefrl.run import Run
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
+ENVIRONMENT = """
+import gymnasium as gym
+from envs.point_mass import PointMassEnv
+
+gym.register(id="{}", entry_point=PointMassEnv, max_episode_steps=60)
+"""
+
 
 def test_another_configuration_or_version_is_not_mixed_in(tiny, tmp_path):
     results = Results(tmp_path / "out")
@@ -203,11 +210,7 @@ def test_a_run_under_way_is_not_deleted_for_an_edit(tmp_path):
 
 def test_an_edited_environment_is_not_mixed_in(tmp_path):
     own = tmp_path / "edited_env.py"
-    own.write_text(
-        "import gymnasium as gym\n"
-        "from envs.point_mass import PointMassEnv\n"
-        "gym.register(id='Edited-v0', entry_point=PointMassEnv, max_episode_steps=60)\n"
-    )
+    own.write_text(ENVIRONMENT.format("Edited-v0"))
     task = "edited_env:Edited-v0"
     suite = suite_of(TINY.replace("prefrl/PointMass-v0", task))
     results = Results(tmp_path / "out")
@@ -269,11 +272,7 @@ def test_another_environment_of_that_name_is_not_mixed_in(tmp_path, monkeypatch)
     for name, text in (("one", ""), ("moved", ""), ("two", "# lighter\n")):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "sited_env.py").write_text(
-            "import gymnasium as gym\n"
-            "from envs.point_mass import PointMassEnv\n"
-            f"gym.register(id='Sited-v0', entry_point=PointMassEnv, max_episode_steps=60)\n{text}"
-        )
+        (folder / "sited_env.py").write_text(ENVIRONMENT.format("Sited-v0") + text)
         monkeypatch.setattr(sys, "path", list(sys.path))
         monkeypatch.chdir(folder)
         sys.modules.pop("sited_env", None)
