@@ -168,6 +168,8 @@ class PreferenceLoop(BaseCallback):
 
     def select(self, step: int) -> np.ndarray:
         """Choose the pairs that are due: `(n, 2)` indices into the recorder's buffer."""
+        if self._taken_over:
+            self._use_up_known_clips(step)
         return select_pairs(
             self.recorder.buffer,
             self.ensemble,
@@ -176,6 +178,16 @@ class PreferenceLoop(BaseCallback):
             candidates=self._candidates,
             rng=self._rng,
         )
+
+    def _use_up_known_clips(self, step: int) -> None:
+        """Of the clips just cut, leave out those that labels taken over are about.
+
+        With the seed of the run that they come from, an untrained policy does the same again.
+        """
+        buffer = self.recorder.buffer
+        for index in buffer.fresh():
+            if buffer.arrays["steps"][index] == step and self.store.has_taken_over(buffer[index]):
+                buffer.take(index)
 
     def _wanted(self, step: int) -> int:
         """How many pairs to ask now; 0 until a batch is due."""

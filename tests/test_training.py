@@ -229,6 +229,23 @@ def test_poisoned_reward_changes_nothing_with_recorded_labels(tmp_path, point_ma
     assert nan["result"]["true_return_mean"] is None
 
 
+def test_labels_from_a_run_of_the_same_seed_come_on_top(tmp_path):
+    """It begins with the same clips: none is asked about again, and no label is asked less."""
+    first = prefrl.train("prefrl/PointMass-v0", out=tmp_path / "first", **SMALL)
+    again = prefrl.train(
+        "prefrl/PointMass-v0", out=tmp_path / "again", labels_from=first.label_file, **SMALL
+    )
+    store = again.labels
+    queries = [label.query for label in store.labels()]
+    assert store.count_asked() == SMALL["labels"]
+    assert len(queries) == 2 * SMALL["labels"]
+    clips = [clip for query in queries for clip in (query.left_clip, query.right_clip)]
+    assert len(set(clips)) == len(clips)
+    assert store.has_taken_over(store.clip(queries[0].left_clip))
+    assert not store.has_taken_over(store.clip(queries[-1].left_clip))
+    store.close()
+
+
 def test_info_of_any_kind_is_survived(tmp_path):
     (tmp_path / "odd.py").write_text(
         "import gymnasium as gym, numpy as np\n"

@@ -225,9 +225,8 @@ class LabelStore:
             labeller: Who answered.
             seconds: Time taken, s.
             step: The agent's step now. None, for whoever does not know it: right after the
-                step noted last, because what was given by that step has been read already, or
-                that of asking, if it is later. So a resumed run learns from the answer when it
-                did the first time.
+                step noted last, since what was given by that step has been read, or that of
+                asking, if later. So a resumed run learns from the answer when it first did.
             swapped: Whether the left clip was shown on the right.
         """
         self.db.execute("INSERT OR IGNORE INTO labellers (name) VALUES (?)", (labeller,))
@@ -377,6 +376,15 @@ class LabelStore:
                     step=0,
                 )
         return len(labels)
+
+    def has_taken_over(self, clip: Clip) -> bool:
+        """Whether a label from another store is about that clip."""
+        row = self.db.execute(  # CROSS: the clip comes first, and most often there is none
+            "SELECT 1 FROM clips c CROSS JOIN queries q ON c.id IN (q.left_clip, q.right_clip) "
+            "WHERE c.digest = ? AND q.step = 0",
+            (clip.digest(),),
+        )
+        return row.fetchone() is not None
 
     def _is_turned(self, query: int, left: Clip) -> bool:
         """Whether that clip is the right one of a query, which had it so before."""
