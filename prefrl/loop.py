@@ -168,7 +168,7 @@ class PreferenceLoop(BaseCallback):
 
     def select(self, step: int) -> np.ndarray:
         """Choose the pairs that are due: `(n, 2)` indices into the recorder's buffer."""
-        if self._taken_over:
+        if self._taken_over and self.schedule.budget and self.ensemble.fits <= 1:
             self._use_up_known_clips(step)
         return select_pairs(
             self.recorder.buffer,
@@ -182,7 +182,8 @@ class PreferenceLoop(BaseCallback):
     def _use_up_known_clips(self, step: int) -> None:
         """Of the clips just cut, leave out those that labels taken over are about.
 
-        With the seed of the run that they come from, an untrained policy does the same again.
+        With the seed of the run that they come from, an untrained policy does the same again. It
+        goes its own way once a learned reward has moved it, which is before the second fit.
         """
         buffer = self.recorder.buffer
         for index in buffer.fresh():

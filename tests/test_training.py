@@ -231,14 +231,15 @@ def test_poisoned_reward_changes_nothing_with_recorded_labels(tmp_path, point_ma
 
 def test_labels_from_a_run_of_the_same_seed_come_on_top(tmp_path):
     """It begins with the same clips: none is asked about again, and no label is asked less."""
-    first = prefrl.train("prefrl/PointMass-v0", out=tmp_path / "first", **SMALL)
+    options = SMALL | {"labels": 24}
+    first = prefrl.train("prefrl/PointMass-v0", out=tmp_path / "first", **options)
     again = prefrl.train(
-        "prefrl/PointMass-v0", out=tmp_path / "again", labels_from=first.label_file, **SMALL
+        "prefrl/PointMass-v0", out=tmp_path / "again", labels_from=first.label_file, **options
     )
     store = again.labels
     queries = [label.query for label in store.labels()]
-    assert store.count_asked() == SMALL["labels"]
-    assert len(queries) == 2 * SMALL["labels"]
+    assert store.count_asked() == options["labels"]
+    assert len(queries) == 2 * options["labels"]
     clips = [clip for query in queries for clip in (query.left_clip, query.right_clip)]
     assert len(set(clips)) == len(clips)
     assert store.has_taken_over(store.clip(queries[0].left_clip))
