@@ -72,8 +72,11 @@ def main() -> None:
             parser.error(f"unknown suite '{suite}': there are {', '.join(PAIRS)}")
         tables = [read(*paths) for paths in MEASUREMENTS[suite]]
         tasks = list(dict.fromkeys(row.task for row in tables[0]))
-        print(f"\n| | beside | pairs | seeds | better | difference | p | {' | '.join(tasks)} |")
-        print("| --- |" + " --- |" * (6 + len(tasks)))
+        print(
+            "\n| | beside | latest | pairs | seeds | better | difference | p |"
+            f" {' | '.join(tasks)} |"
+        )
+        print("| --- |" + " --- |" * (7 + len(tasks)))
         for condition, other in PAIRS[suite]:
             found = [pair_up(rows, CEILING, other) for rows in tables]
             pairs = [[scores[task, condition] for scores in found] for task in tasks]
@@ -81,22 +84,29 @@ def main() -> None:
 
 
 def show(condition: str, other: str, pairs: list[list[np.ndarray]]) -> None:
-    """Print a row of the table: of the differences in each task's measurements."""
+    """Print a row of the table: of the differences in each task's measurements, latest first."""
     rng = np.random.default_rng(0)
     scores = [by_seed(measurements) for measurements in pairs]
-    low, high = interval(mean, scores, rng=rng)
+    difference = with_interval(scores, rng)
     every = np.concatenate([scores for measurements in pairs for scores in measurements])
     cells = [
         condition,
         other,
+        with_interval([measurements[0] for measurements in pairs], np.random.default_rng(0)),
         f"{len(every)}",
         f"{sum(map(len, scores))}",
         f"{(every > 0).mean():.2f}",
-        f"{mean(scores):+.2f} [{low:+.2f}, {high:+.2f}]",
+        difference,
         f"{by_chance(scores, rng):.3f}",
         *(f"{task.mean():+.2f}" for task in scores),
     ]
     print(f"| {' | '.join(cells)} |")
+
+
+def with_interval(scores: list[np.ndarray], rng: np.random.Generator) -> str:
+    """The mean over tasks of each task's differences, with its interval."""
+    low, high = interval(mean, scores, rng=rng)
+    return f"{mean(scores):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def read(*paths: Path) -> list[Row]:

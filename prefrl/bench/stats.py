@@ -17,7 +17,7 @@ Scores = Sequence[np.ndarray]
 
 
 def mean(scores: Scores) -> np.ndarray:
-    """The mean over all runs, `(...)`."""
+    """The mean of the tasks' means, `(...)`."""
     return np.mean([task.mean(axis=-1) for task in scores], axis=0)
 
 

@@ -63,8 +63,8 @@ class Teacher:
     ) -> np.ndarray:
         """Answers to pairs of clips: `(n,)` places in `ANSWERS`.
 
-        Two clips of the very same return are equal, to all but a teacher that is not fully
-        rational, who guesses.
+        Two clips of the very same return (to `myopic`: the same weighted return) are equal, to
+        all but a teacher that is not fully rational, who guesses.
 
         Args:
             left, right: `(n, T)` scores of each step of each clip.

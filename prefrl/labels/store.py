@@ -192,7 +192,7 @@ class LabelStore:
         """The clip with that id.
 
         Raises:
-            sqlite3.DatabaseError: What the file holds of it is damaged.
+            KeyError, sqlite3.DatabaseError: There is none; what the file holds of it is damaged.
         """
         if clip_id in self._recent:
             return self._recent[clip_id]

@@ -26,7 +26,7 @@ LINEAR_PACE = 10
 """Step size of the linear path ÷ that of the hidden layers: it, and not they, is to learn what is
 linear."""
 ROUND = 40
-"""Gradient steps between two looks at the validation loss."""
+"""Gradient steps between two looks at the validation loss, at most."""
 EVALUATED = 128
 """Latest labels that a look is taken at, so that its cost does not grow with the labels."""
 
