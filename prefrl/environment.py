@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from prefrl.config import EnvConfig
 from prefrl.errors import CodeFailed, RunFailed, UserError, nearest, sentence
@@ -28,6 +29,10 @@ OWN = "prefrl_envs"
 
 FRAME_SIZE = (320, 240)
 """Width and height of a clip's frames, pixels."""
+
+
+EXACT = (np.float32, np.float64)
+"""Types in which PPO, which keeps observations in their own, can keep what they are scaled to."""
 
 
 class WrongArguments(UserError):
@@ -81,6 +86,17 @@ def acting_in(env_id: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise CodeFailed(f"{env_id} failed in an episode: {sentence(error)}") from error
+
+
+def checked_observations(env_id: str, observations: np.ndarray) -> np.ndarray:
+    """The observations, of one environment or several.
+
+    Raises:
+        CodeFailed: They are not all finite.
+    """
+    if not np.isfinite(observations).all():
+        raise CodeFailed(f"{env_id} gave an observation that is not finite")
+    return observations
 
 
 def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
@@ -162,6 +178,9 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
         raise WrongArguments(f"{config.id} does not take these arguments: {error}") from None
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         raise UserError(f"{config.id} cannot be made: {sentence(error)}") from None
+    observations = env.observation_space
+    if isinstance(observations, gym.spaces.Box) and observations.dtype not in EXACT:
+        env = gym.wrappers.DtypeObservation(env, np.float32)
     if config.termination != "allow":
         return FixedHorizon(env, config.termination)
     if env.metadata.get("fixed_horizon"):

@@ -11,7 +11,7 @@ from prefrl.clips.recorder import encode_actions
 from prefrl.clips.render import steps_per_second
 from prefrl.clips.simulator import StateReader
 from prefrl.config import Config, EnvConfig
-from prefrl.environment import acting_in, make_env
+from prefrl.environment import acting_in, checked_observations, make_env
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import checked_scores, load_score
 from prefrl.loop import correlation
@@ -112,13 +112,14 @@ def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, d
     running = list(range(len(envs)))
     while running:
         batch = np.stack([observations[i] for i in running])
+        checked_observations(run.config.env.id, batch)
         actions = run.policy.predict(batch)
         for i, action in zip(list(running), actions, strict=True):
             before = np.array(observations[i], np.float32)
             state = np.empty(readers[i].size)
             readers[i].read(state)
             with acting_in(run.config.env.id):
-                observations[i], reward, terminated, truncated, info = envs[i].step(action)
+                observations[i], reward, terminated, truncated, info = envs[i].step(action.copy())
             rows[i].append((before, action, float(reward), state, numbers(info)))
             if terminated or truncated:
                 running.remove(i)

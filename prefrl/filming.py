@@ -1,16 +1,21 @@
 """Videos of a run's policy: one episode's first seconds, in the environment's own time."""
 
-from collections.abc import Callable
+import itertools
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import imageio.v3 as iio
+import imageio.v2 as iio
 import numpy as np
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from prefrl.agent.stack import Stack
 from prefrl.clips.render import Renderer, playback
 from prefrl.clock import Stopwatch
-from prefrl.environment import acting_in, choose_renderer, make_drawable
-from prefrl.errors import UserError, one_line
+from prefrl.environment import acting_in, checked_observations, choose_renderer, make_drawable
+from prefrl.errors import UserError
 from prefrl.evaluation import SEED, best_episode, deciding_return, roll_out
 from prefrl.run import Run
 
@@ -44,7 +49,7 @@ def video(
     if out and Path(out).suffix != ".mp4":
         raise UserError(f"cannot write '{out}': a video's name must end in .mp4")
     run.warn_of_edits()
-    name = run.checkpoint().name
+    name = run.loaded.name
     path = Path(out) if out else run.path / "videos" / f"{name}{'_best' * best}.mp4"
     if best:
         shown = best_episode(roll_out(run, 20), deciding_return(run.config))
@@ -64,57 +69,81 @@ def before_after(run: Run, out: Path, *, seconds: float = 10.0) -> Path:
 
     def act(observation: np.ndarray) -> np.ndarray:
         scaled = untrained.normalise.normalize_obs(observation)
-        return untrained.model.predict(scaled, deterministic=False)[0]
+        return untrained.model.predict(scaled, deterministic=False)[0][()]
 
     before, fps = film(run, act, seconds)
     after, _ = film(run, run.policy.predict, seconds)
+    pairs = zip(before, after, strict=True)
+    write_mp4(out, (np.concatenate(pair, axis=1) for pair in pairs), fps)
     untrained.close()
-    frames = [np.concatenate(pair, axis=1) for pair in zip(before, after, strict=True)]
-    write_mp4(out, frames, fps)
     return out
 
 
-def film(run: Run, act: Act, seconds: float, *, seed: int = SEED) -> tuple[list[np.ndarray], float]:
-    """Frames `(height, width, 3)` from the start of an episode, and how many go into a second."""
+def film(
+    run: Run, act: Act, seconds: float, *, seed: int = SEED
+) -> tuple[Iterator[np.ndarray], float]:
+    """Frames `(height, width, 3)` from the start of an episode, and how many go into a second.
+
+    A frame is drawn when it is asked for, so that a long video takes no more memory.
+    """
     choose_renderer()
     env = make_drawable(run.config.env, 480, 360)
+    _, fps = playback(env)
+    return _frames(run, env, act, max(1, int(seconds * fps + 1e-6)), seed), fps
+
+
+def _frames(run: Run, env: Any, act: Act, count: int, seed: int) -> Iterator[np.ndarray]:
+    """So many frames of an environment, which is closed in the end."""
     try:
         with acting_in(run.config.env.id):
             observation, _ = env.reset(seed=seed)
         renderer = Renderer(env)
-        stride, fps = playback(env)
-        frames = []
-        for step in range(max(1, int(seconds * fps + 1e-6)) * stride):
+        stride, _ = playback(env)
+        for step in range(count * stride):
             if step % stride == 0:
-                frames.append(renderer.frame())
-            action = act(observation)
+                yield renderer.frame()
+            action = act(checked_observations(run.config.env.id, observation))
             with acting_in(run.config.env.id):
                 observation, _, terminated, truncated, _ = env.step(action)
                 if terminated or truncated:
                     observation, _ = env.reset()
-        return frames, fps
     finally:
         env.close()
 
 
-def write_mp4(path: Path, frames: list[np.ndarray], fps: float) -> None:
-    """Write frames `(height, width, 3)` uint8 as H.264.
+def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    """Write frames `(height, width, 3)` uint8 as H.264, each as it comes.
+
+    The file is the old or the new one, never half of it.
 
     Raises:
         UserError: The file cannot be written.
     """
-    height, width = (side - side % 2 for side in frames[0].shape[:2])  # H.264 wants even sides
+    frames = iter(frames)
+    first = next(frames)
+    height, width = (side - side % 2 for side in first.shape[:2])  # H.264 wants even sides
+    part = path.with_suffix(".part.mp4")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("wb").close()  # a plain error now, instead of ffmpeg's page of text later
-        iio.imwrite(
-            path,
-            np.stack(frames)[:, :height, :width],
-            plugin="FFMPEG",
-            fps=fps,
-            codec="libx264",
-            macro_block_size=2,
-            extension=".mp4",
+        part.open("wb").close()  # a plain error now, instead of ffmpeg's page of text later
+        options = {"fps": fps, "codec": "libx264", "macro_block_size": 2}
+        writer = iio.get_writer(
+            part, format="FFMPEG", mode="I", ffmpeg_log_level="quiet", **options
         )
+        with closing(writer):  # its own `with` leaves ffmpeg running after an error
+            for frame in itertools.chain([first], frames):
+                writer.append_data(frame[:height, :width])
+        if not _is_whole(part):
+            raise OSError  # as the writer does, but for what fails while it is closed
+        part.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write '{path}': {error.strerror or one_line(error)}") from None
+        reason = error.strerror or "ffmpeg failed (is the disk full?)"
+        raise UserError(f"cannot write '{path}': {reason}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_whole(video: Path) -> bool:
+    """Whether ffmpeg can read a video to its end."""
+    command = [get_ffmpeg_exe(), "-v", "quiet", "-i", video, "-c", "copy", "-f", "null", "-"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL).returncode == 0

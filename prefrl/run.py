@@ -93,6 +93,10 @@ class Run:
             UserError: It cannot be made, or there is more than an empty folder already.
         """
         try:
+            str(path).encode()
+        except UnicodeEncodeError:  # TensorBoard, among others, could not open what is in it
+            raise UserError(f"the run folder's name {str(path)!a} is not UTF-8") from None
+        try:
             path.mkdir(parents=True)
         except FileExistsError:
             if not _is_empty(path):
@@ -171,29 +175,42 @@ class Run:
         raise UserError(f"'{self.path}' has no whole checkpoint, so it cannot go on: train it anew")
 
     @cached_property
-    def policy(self) -> "Policy":
-        """The policy of the latest checkpoint; `predict` takes raw observations."""
+    def _networks(self) -> tuple[Path, "Policy", "RewardEnsemble | None"]:
+        """The latest checkpoint, and what that one holds, though a training may go on meanwhile."""
         from prefrl.agent.policy import Policy
+        from prefrl.agent.stack import load_ensemble
 
-        return Policy.load(self.checkpoint())
+        checkpoint = self.checkpoint()
+        policy = Policy.load(checkpoint)
+        if self.config.run.true_reward:
+            return checkpoint, policy, None
+        return checkpoint, policy, load_ensemble(checkpoint, self.config, policy.model)
 
-    @cached_property
+    @property
+    def loaded(self) -> Path:
+        """The checkpoint that `policy` and `ensemble` are of: the latest when first asked for."""
+        return self._networks[0]
+
+    @property
+    def policy(self) -> "Policy":
+        """The trained policy; `predict` takes raw observations."""
+        return self._networks[1]
+
+    @property
     def ensemble(self) -> "RewardEnsemble":
-        """The reward ensemble of the latest checkpoint.
+        """The reward ensemble that the policy was trained on, as it was then.
 
         Raises:
             UserError: The run learned from the true reward.
         """
-        from prefrl.agent.stack import load_ensemble
-
-        if self.config.run.true_reward:
+        ensemble = self._networks[2]
+        if ensemble is None:
             raise UserError(f"'{self.path}' learned from the true reward: it has no learned one")
-        return load_ensemble(self.checkpoint(), self.config)
+        return ensemble
 
     def forget_networks(self) -> None:
         """Read policy and ensemble anew when they are next asked for."""
-        for name in ("policy", "ensemble"):
-            self.__dict__.pop(name, None)
+        self.__dict__.pop("_networks", None)
 
     @property
     def label_file(self) -> Path:

@@ -1,9 +1,12 @@
-"""What tests share: a small run, a small suite, how two runs are compared, a clip, waiting."""
+"""What tests share: a small run, a small suite, how two runs are compared, a clip, a video."""
 
 import csv
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import yaml
 
@@ -101,3 +104,18 @@ def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came to pass"
         time.sleep(0.02)
+
+
+def read_video(path: str | Path, height: int = 360, width: int = 480) -> np.ndarray:
+    """Frames `(n, height, width, 3)`."""
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-i",
+        str(path),
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+    ]
+    done = subprocess.run([*command, "-"], capture_output=True, check=True)
+    return np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)

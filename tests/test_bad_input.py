@@ -58,6 +58,7 @@ def refused(capsys, *arguments: str) -> str:
             for name in ("HopperBackflip", "HalfCheetahOneLeg", "PointMass")
         ),
         (["train", "Ant-v5", "--out", "/proc/nowhere"], "cannot make the run folder"),
+        (["train", "Ant-v5", "--out", "b\udce9d"], r"name 'b\udce9d' is not UTF-8"),
         (["evaluate", "nowhere"], "'nowhere' is not a run folder"),
         (["resume", "nowhere"], "'nowhere' is not a run folder"),
         (["video", "nowhere"], "'nowhere' is not a run folder"),
@@ -264,6 +265,12 @@ gym.register(id=__name__ + "-v0", entry_point=Own, max_episode_steps={limit})
         ("", "", 10, "episodes of 10 steps, shorter than one clip of 15"),
         ("self.action_space = gym.spaces.Discrete(3, start=1)", "action = 0", 60, "start at 0"),
         ("self.action_space = gym.spaces.Box(-float('inf'), 1)", "", 60, "unbounded actions"),
+        (
+            "self.action_space = gym.spaces.Box(0, 3, (2,), 'int64')",
+            "",
+            60,
+            "actions of type int64",
+        ),
         ("def", "", 60, "cannot import 'own': SyntaxError"),
     ],
 )

@@ -1,9 +1,11 @@
 """Every command as a user calls it: what it prints, what it leaves, how it ends."""
 
 import io
+import itertools
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -11,16 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
-import imageio_ffmpeg
 import numpy as np
 import pytest
+from compare import read_video
 from rich.console import Console
 from rich.text import Text
 
 from envs.point_mass import PointMassEnv
 from prefrl.cli import main, parse, parser
 from prefrl.configfile import load_config
+from prefrl.errors import CodeFailed, UserError
 from prefrl.evaluation import SEED
+from prefrl.filming import write_mp4
 from prefrl.panel import Panel
 from prefrl.run import Run
 
@@ -164,17 +168,40 @@ def test_video_of_the_best_episode(point_mass_run, capsys, monkeypatch):
     assert _orange(short[19]) == pytest.approx(_orange(frames[19]), abs=1.5)
 
 
+def test_a_video_that_is_not_finished_leaves_the_one_before(tmp_path):
+    def fails_in_the_middle():
+        yield np.zeros((32, 32, 3), np.uint8)
+        raise CodeFailed("simulator gone")
+
+    before = tmp_path / "video.mp4"
+    before.write_text("an older video")
+    with pytest.raises(CodeFailed, match="simulator gone"):
+        write_mp4(before, fails_in_the_middle(), fps=30)
+    assert before.read_text() == "an older video"
+    assert list(tmp_path.iterdir()) == [before]
+
+
+@pytest.mark.parametrize("count", [8, 200])
+def test_a_video_that_does_not_fit_leaves_the_one_before(tmp_path, count):
+    """Whether ffmpeg fails while it is given frames, or once it has all of them."""
+    noise = np.random.default_rng(0).integers(0, 255, (360, 480, 3)).astype(np.uint8)
+    before = tmp_path / "video.mp4"
+    before.write_text("an older video")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write '.*video\.mp4': ffmpeg failed"):
+            write_mp4(before, itertools.repeat(noise, count), fps=30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert before.read_text() == "an older video"
+    assert list(tmp_path.iterdir()) == [before]
+
+
 def _pixels(env: PointMassEnv) -> tuple[float, float]:
     """Where the mass is in a picture of 480 x 360: `(column, row)`."""
     x, y = env.state[:2]
     return 240 + 180 * x, 180 - 180 * y
-
-
-def read_video(path: str) -> np.ndarray:
-    """Frames `(n, 360, 480, 3)`."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24"]
-    done = subprocess.run([*command, "-"], capture_output=True, check=True)
-    return np.frombuffer(done.stdout, np.uint8).reshape(-1, 360, 480, 3)
 
 
 def _orange(frame: np.ndarray) -> tuple[float, float]:

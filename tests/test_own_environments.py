@@ -2,11 +2,12 @@
 
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium as gym
-import imageio.v3 as iio
 import numpy as np
 import pytest
+from compare import assert_same_run, read_video
 from gymnasium import spaces
 from gymnasium.wrappers import RecordEpisodeStatistics
 
@@ -18,6 +19,7 @@ from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import SEED, roll_out
+from prefrl.filming import before_after
 from prefrl.labels.store import LabelStore
 from prefrl.metrics import read_metrics
 
@@ -120,7 +122,31 @@ class Faulty(Walk):
         return super().observe() * np.float32(np.nan if Faulty.seen > 600 else 1)
 
 
-for kind in (Walk, ToGoal, Counting, Named, Reusing, Faulty):
+class Whole(Walk):
+    """Says where it is in whole numbers, of any type."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.observation_space = spaces.Box(0, 100, (2,), np.dtype(dtype))
+
+    def observe(self):
+        return np.rint([50 + 50 * self.state[0], 1]).astype(self.observation_space.dtype)
+
+
+class Scaling(Walk):
+    """Changes the very action that it is given, or else one of its own."""
+
+    def __init__(self, *, own=False):
+        super().__init__()
+        self.own = own
+
+    def step(self, action):
+        action = action.copy() if self.own else action
+        action *= 0.5
+        return super().step(action)
+
+
+for kind in (Walk, ToGoal, Counting, Named, Reusing, Faulty, Whole, Scaling):
     gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
 
 
@@ -150,6 +176,7 @@ train = partial(prefrl.train, preset="small.yaml", labels=8, steps=1920, quiet=T
         ("Phased-v0", False),
         ("Named-v0", False),
         ("Recorded-v0", True),
+        ("Scaling-v0", True),
     ],
 )
 def test_it_is_tried_whether_an_environment_can_be_restored(env_id, exact):
@@ -199,6 +226,30 @@ def test_observations_are_kept_although_their_array_is_used_again():
     assert infos[0]["terminal_observation"][0] == 1
     assert observations[0, 0] < 1
     envs.close()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8"])
+def test_observations_of_any_type_are_learned_from_alike(dtype):
+    """PPO keeps what they are scaled to in the type that the environment says."""
+    for name in (dtype, "float32"):
+        Path(f"{name}.yaml").write_text(
+            Path("small.yaml").read_text() + f"env: {{kwargs: {{dtype: {name}}}}}"
+        )
+    both = [train("Whole-v0", out=n, preset=f"{n}.yaml") for n in (dtype, "float32")]
+    assert_same_run(*both)
+
+
+def test_an_environment_may_change_the_action_it_is_given():
+    Path("own.yaml").write_text(Path("small.yaml").read_text() + "env: {kwargs: {own: true}}")
+    given = train("Scaling-v0", out="given")
+    own = train("Scaling-v0", out="own", preset="own.yaml")
+    assert_same_run(given, own)
+    for first, second in zip(roll_out(given, 2), roll_out(own, 2), strict=True):
+        np.testing.assert_array_equal(first.actions, second.actions)
+        np.testing.assert_array_equal(first.clip.actions, second.clip.actions)
+        np.testing.assert_array_equal(
+            first.rewards["learned_return"], second.rewards["learned_return"]
+        )
 
 
 class Ending(Walk):
@@ -251,12 +302,21 @@ class Fails(Seeded):
         return super().step(action)
 
 
+class Loses(Seeded):
+    def observe(self):
+        return super().observe() * np.float32(np.nan if self.unlucky else 1)
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
         (
             Fails,
             r"^Fails-v0 failed in an episode: ConnectionError: simulator gone \(test_own_",
+        ),
+        (
+            Loses,
+            r"^Loses-v0 gave an observation that is not finite: mend it, then `prefrl resume ",
         ),
         (Ends, r"--allow-termination .*; --labels-from run/labels\.db takes"),
     ],
@@ -300,4 +360,25 @@ def test_the_best_episode_is_shown_however_short_it_is():
     gym.register("Quick-v0", entry_point=Quick, max_episode_steps=15)
     run = train("Quick-v0", out="run")
     path = prefrl.video(run, best=True)
-    assert len(iio.imread(path, plugin="FFMPEG")) == 1
+    assert len(read_video(path, 240, 240)) == 1
+
+
+class Keyed(PointMassEnv):
+    """Is pushed by a number that it looks up."""
+
+    PUSHES: ClassVar = {0: np.float32([-1, 0]), 1: np.float32([1, 0]), 2: np.float32([0, 1])}
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.action_space = spaces.Discrete(3)
+
+    def step(self, action):
+        return super().step(self.PUSHES[action])
+
+
+def test_a_discrete_action_is_a_number_in_videos_too():
+    gym.register("Keyed-v0", entry_point=Keyed, max_episode_steps=15)
+    run = train("Keyed-v0", out="run")
+    assert isinstance(run.policy.predict(np.zeros(4)), np.integer)
+    assert len(read_video(prefrl.video(run, "run.mp4", seconds=0.5), 240, 240)) == 5
+    before_after(run, Path("both.mp4"), seconds=0.5)

@@ -19,14 +19,16 @@ from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.environment import (
+    EXACT,
     FRAME_SIZE,
     FixedHorizon,
     acting_in,
+    checked_observations,
     is_cut_short,
     make_drawable,
     make_env,
 )
-from prefrl.errors import CodeFailed, UserError, sentence
+from prefrl.errors import UserError, sentence
 
 PROBE_STEPS = 300
 
@@ -105,9 +107,7 @@ class TimedVecEnv(DummyVecEnv):
                 observation, self.reset_infos[i] = env.reset()
             self._save_obs(i, observation)
             infos.append(info)
-        observations = np.asarray(self._obs_from_buf())
-        if not np.isfinite(observations).all():
-            raise CodeFailed(f"{self._config.id} gave an observation that is not finite")
+        observations = checked_observations(self._config.id, np.asarray(self._obs_from_buf()))
         return observations, self.buf_rews.copy(), self.buf_dones.copy(), infos
 
 
@@ -145,7 +145,7 @@ def can_be_restored(config: EnvConfig) -> bool:
 def _outcomes(env: gym.Env, actions: list) -> Iterator[np.ndarray]:
     """All that an environment gives at each of some steps, and at the reset after them."""
     for action in actions:
-        observation, reward, terminated, truncated, info = env.step(action)
+        observation, reward, terminated, truncated, info = env.step(action.copy())
         yield np.concatenate(
             [observation, [reward, terminated, truncated], list(numbers(info).values())]
         )
@@ -207,6 +207,11 @@ def check_spaces(env_id: str, env: gym.Env) -> None:
         raise UserError(f"{env_id} counts its actions from {action.start}: they must start at 0")
     if isinstance(action, spaces.Box) and not action.is_bounded():
         raise UserError(f"{env_id} has unbounded actions: give its Box finite bounds")
+    if isinstance(action, spaces.Box) and action.dtype not in EXACT:
+        raise UserError(
+            f"{env_id} has Box actions of type {action.dtype}, and the agent's are real numbers: "
+            f"gymnasium.wrappers.TransformAction makes the one of the other"
+        )
     if not isinstance(action, spaces.Box | spaces.Discrete):
         raise UserError(
             f"{env_id} has actions {_short(action)}: only Box and Discrete are supported"

@@ -32,7 +32,10 @@ class Policy:
         return cls(PPO.load(checkpoint / "policy.zip", device="cpu"), scale)
 
     def predict(self, observations: np.ndarray, deterministic: bool = True) -> np.ndarray:
-        """Actions `(n, *action_shape)` for raw `observations (n, obs_dim)`, or one for one."""
+        """Actions `(n, *action_shape)` for raw `observations (n, obs_dim)`, or one for one.
+
+        One discrete action is a NumPy integer, as `action_space.sample()` gives.
+        """
         scaled = (observations - self._scale.mean) / np.sqrt(self._scale.var + EPSILON)
         bounded = np.clip(scaled, -BOUND, BOUND).astype(np.float32)
-        return self.model.predict(bounded, deterministic=deterministic)[0]
+        return self.model.predict(bounded, deterministic=deterministic)[0][()]

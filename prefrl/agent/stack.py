@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3 import PPO
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -177,11 +178,8 @@ def make_ensemble(config: Config, dims: tuple[int, int], seed: int = 0) -> Rewar
     )
 
 
-def load_ensemble(checkpoint: Path, config: Config) -> RewardEnsemble:
-    """The reward ensemble of a checkpoint."""
-    from stable_baselines3 import PPO
-
-    model = PPO.load(checkpoint / "policy.zip", device="cpu")
+def load_ensemble(checkpoint: Path, config: Config, model: PPO) -> RewardEnsemble:
+    """The reward ensemble of a checkpoint whose agent is `model`."""
     ensemble = make_ensemble(config, input_dims(model.observation_space, model.action_space))
     state = torch.load(checkpoint / "reward.pt", weights_only=True)
     ensemble.load_state_dict(state["ensemble"])
