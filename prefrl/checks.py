@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import load_score
 from prefrl.labellers.teachers import teacher
-from prefrl.labels.store import LabelStore
+from prefrl.labels.store import Label, LabelStore
 from prefrl.queries.rules import find_rule
 
 log = logging.getLogger(__name__)
@@ -192,11 +193,11 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
         labels = source.labels()
         if not labels:
             raise UserError(f"labels to start from: '{path}' has none")
-        useless = {"skip"} if config.reward.learn_equal else {"skip", "equal"}
-        if config.labels.labeller == "none" and useless.issuperset(la.answer for la in labels):
+        words = nothing_to_learn(config, labels)
+        if config.labels.labeller == "none" and words:
             raise UserError(
                 f"labels to start from: '{path}' has none to learn from: all {len(labels)} are "
-                f"{' or '.join(sorted(useless))}"
+                f"{words}"
             )
         # Who writes a store in a program of their own need not say of what it is.
         env_id = source.facts().get("environment", config.env.id)
@@ -211,6 +212,13 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
             f"{config.env.id} with clips {shape} (steps, numbers in observation and action): give "
             f"the preset that they were made with"
         )
+
+
+def nothing_to_learn(config: Config, labels: Sequence[Label]) -> str:
+    """What these labels are, such as `equal or skip`, where none teaches anything; else empty."""
+    useless = {"skip"} if config.reward.learn_equal else {"skip", "equal"}
+    answers = {label.answer for label in labels}
+    return " or ".join(sorted(answers)) if answers <= useless else ""
 
 
 def warn_of_unused(config: Config, options: set[str]) -> None:

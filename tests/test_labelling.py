@@ -32,7 +32,7 @@ HUMAN = SMALL | {"labeller": "human", "wait_for_labels": True}
 @pytest.fixture
 def answering(monkeypatch):
     """Answers everything in a store by the true return, in a thread, until told to stop."""
-    monkeypatch.setattr("prefrl.trainer.WindowProcess", NoWindow)
+    monkeypatch.setattr("prefrl.training.WindowProcess", NoWindow)
     stop = threading.Event()
     threads = []
 
@@ -86,7 +86,7 @@ def take_display(monkeypatch):
         raise UserError("no display for the window")
 
     def take():
-        for module in ("trainer", "checks"):
+        for module in ("training", "checks"):
             monkeypatch.setattr(f"prefrl.{module}.check_display", none)
 
     return take
@@ -109,7 +109,7 @@ def test_without_a_display_only_a_run_that_waits_is_not_resumed(take_display, as
 def test_labels_taken_over_leave_others_to_give(monkeypatch, point_mass_run):
     opened = []
     monkeypatch.setattr(NoWindow, "__init__", lambda self, run: opened.append(run.path))
-    monkeypatch.setattr("prefrl.trainer.WindowProcess", NoWindow)
+    monkeypatch.setattr("prefrl.training.WindowProcess", NoWindow)
     options = SMALL | {"labeller": "human", "labels_from": point_mass_run.label_file}
     assert opened == [prefrl.train("prefrl/PointMass-v0", **options).path]
 
@@ -171,7 +171,7 @@ def test_without_waiting_the_agent_trains_to_the_end(answering, tmp_path):
 
 
 def test_nobody_there_says_what_to_do(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("prefrl.trainer.WindowProcess", NoWindow)
+    monkeypatch.setattr("prefrl.training.WindowProcess", NoWindow)
     arguments = ["train", "prefrl/PointMass-v0", "--labeller", "human", "--out", "alone"]
     assert main([*arguments, "--labels", "12", "--steps", "3840", "--quiet"]) == 1
     error = capsys.readouterr().err

@@ -1,8 +1,12 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from compare import SMALL
 
+import prefrl
+from prefrl.configfile import PRESETS
 from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.oracle import Oracle, checked_scores, load_score
 from prefrl.labellers.teachers import Teacher
@@ -180,3 +184,13 @@ def test_good_oracle_file(tmp_path, make_clip):
     (tmp_path / "oracle.py").write_text("def fast(clip):\n    return clip.infos['speed']\n")
     clip = make_clip()
     np.testing.assert_array_equal(load_score("oracle.py:fast", clip)(clip), clip.infos["speed"])
+
+
+@pytest.mark.parametrize(("teacher", "kind"), [("skip=1000", "skip"), ("equal=1000", "equal")])
+def test_labels_that_teach_nothing_are_named(teacher, kind):
+    text = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
+    Path("strict.yaml").write_text(f"{text}reward: {{learn_equal: false}}\n")
+    Path("high.py").write_text("def score(clip): return 10 + clip.observations[:, 0]\n")
+    options = SMALL | {"preset": "strict.yaml", "oracle": "high.py:score", "teacher": teacher}
+    with pytest.raises(RunFailed, match=f"^nothing was learned: all 12 labels are {kind}$"):
+        prefrl.train("prefrl/PointMass-v0", out="run", **options)

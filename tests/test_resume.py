@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.configfile import PRESETS, load_config
 from prefrl.errors import Interrupted, UserError
 from prefrl.labels.schema import OTHER_SIDE
+from prefrl.lock import hold
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
 
@@ -272,14 +273,16 @@ def test_full_disk_stops_with_a_sentence_and_a_whole_store(tmp_path):
     store.close()
 
 
-class AfterFive(list):
-    """Signals to stop, of which one is there after the fifth rollout; each looks twice."""
+class SignalAfter(list):
+    """Signals to stop, of which one is there after so many rollouts; each looks twice."""
 
-    looks = 0
+    def __init__(self, rollouts):
+        super().__init__()
+        self.looks, self.last = 0, 2 * rollouts - 2
 
     def __bool__(self):
         self.looks += 1
-        return self.looks > 8
+        return self.looks > self.last
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -289,7 +292,7 @@ def test_what_is_corrected_while_a_run_is_stopped_is_learned_from(monkeypatch, c
     options = SMALL | {"preset": "early.yaml", "steps": 5760}
     whole = prefrl.train("prefrl/PointMass-v0", out="whole", **options)
     with monkeypatch.context() as patch:
-        patch.setattr("prefrl.trainer.watch_interrupts", lambda: nullcontext(AfterFive()))
+        patch.setattr("prefrl.trainer.watch_interrupts", lambda: nullcontext(SignalAfter(5)))
         with pytest.raises(Interrupted):
             prefrl.train("prefrl/PointMass-v0", out="stopped", **options)
     run = Run("stopped")
@@ -304,3 +307,44 @@ def test_what_is_corrected_while_a_run_is_stopped_is_learned_from(monkeypatch, c
     resumed = prefrl.resume(run, quiet=True)
     pairs = zip(weights_of(whole), weights_of(resumed), strict=True)
     assert all(np.array_equal(*pair) for pair in pairs) != corrected
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_goes_on_from_where_another_process_left_it(monkeypatch, finished):
+    """Which trains it on, and drops old checkpoints, until the moment that it lets go of it."""
+    whole = prefrl.train("prefrl/PointMass-v0", out="whole", **SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr("prefrl.trainer.watch_interrupts", lambda: nullcontext(SignalAfter(2)))
+        with pytest.raises(Interrupted):
+            prefrl.train("prefrl/PointMass-v0", out="stopped", **SMALL)
+    run = Run("stopped")
+
+    @contextmanager
+    def hold_late(path):
+        shutil.rmtree(run.checkpoints)
+        shutil.copytree("whole", "stopped", dirs_exist_ok=True)
+        if not finished:
+            Run("stopped").finish(None)
+        with hold(path) as held:
+            yield held
+
+    monkeypatch.setattr("prefrl.trainer.hold", hold_late)
+    began = Run("whole").record["started"]
+    prefrl.resume(run, quiet=True)
+    assert run.record["started"] == began
+    for key in ("true_return_mean", "labels_answered", "steps"):
+        assert run.record["result"][key] == whole.record["result"][key]
+    assert rows_of(run) == rows_of(whole)
+
+
+def test_policy_and_reward_are_of_one_checkpoint():
+    """However long it takes between the two, and whatever a training writes meanwhile."""
+    run = Run(prefrl.train("prefrl/PointMass-v0", out="run", **SMALL).path)
+    policy, loaded = run.policy, run.loaded
+    shutil.copytree(loaded, run.checkpoints / "step_9999")
+    shutil.rmtree(loaded)
+    assert run.ensemble.fitted
+    assert run.policy is policy
+    assert run.loaded == loaded
+    run.forget_networks()
+    assert run.loaded.name == "step_9999"
