@@ -285,17 +285,28 @@ class SignalAfter(list):
         return self.looks > self.last
 
 
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Trains the point mass for so many rollouts, and gives the run that was stopped."""
+
+    def stop(rollouts, **options):
+        signals = SignalAfter(rollouts)
+        with monkeypatch.context() as patch:
+            patch.setattr("prefrl.trainer.watch_interrupts", lambda: nullcontext(signals))
+            with pytest.raises(Interrupted):
+                prefrl.train("prefrl/PointMass-v0", out="stopped", **options)
+        return Run("stopped")
+
+    return stop
+
+
 @pytest.mark.parametrize("corrected", [False, True])
-def test_what_is_corrected_while_a_run_is_stopped_is_learned_from(monkeypatch, corrected):
+def test_what_is_corrected_while_a_run_is_stopped_is_learned_from(stop_after, corrected):
     preset = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
     Path("early.yaml").write_text(preset.replace("until: 0.9", "until: 0.4"))
     options = SMALL | {"preset": "early.yaml", "steps": 5760}
     whole = prefrl.train("prefrl/PointMass-v0", out="whole", **options)
-    with monkeypatch.context() as patch:
-        patch.setattr("prefrl.trainer.watch_interrupts", lambda: nullcontext(SignalAfter(5)))
-        with pytest.raises(Interrupted):
-            prefrl.train("prefrl/PointMass-v0", out="stopped", **options)
-    run = Run("stopped")
+    run = stop_after(5, **options)
     store = run.labels
     labels = store.labels()
     assert len(labels) == 12
@@ -310,14 +321,10 @@ def test_what_is_corrected_while_a_run_is_stopped_is_learned_from(monkeypatch, c
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_run_goes_on_from_where_another_process_left_it(monkeypatch, finished):
+def test_a_run_goes_on_from_where_another_process_left_it(stop_after, monkeypatch, finished):
     """Which trains it on, and drops old checkpoints, until the moment that it lets go of it."""
     whole = prefrl.train("prefrl/PointMass-v0", out="whole", **SMALL)
-    with monkeypatch.context() as patch:
-        patch.setattr("prefrl.trainer.watch_interrupts", lambda: nullcontext(SignalAfter(2)))
-        with pytest.raises(Interrupted):
-            prefrl.train("prefrl/PointMass-v0", out="stopped", **SMALL)
-    run = Run("stopped")
+    run = stop_after(2, **SMALL)
 
     @contextmanager
     def hold_late(path):
