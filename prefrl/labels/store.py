@@ -125,8 +125,8 @@ class LabelStore:
     def ask(self, left: Clip, right: Clip, *, step: int, rule: str) -> int:
         """Store a query and its clips; give its id.
 
-        A pair that was asked before is the same query: a resumed run, which comes by its last
-        queries again, finds them with their answers.
+        A pair asked before, whichever way round, is that query, with its sides: a resumed run,
+        which comes by its last queries again, finds them with their answers.
         """
         clips = self._add_clip(*_pack(left)), self._add_clip(*_pack(right))
         return self._ask(clips, step=step, rule=rule)
