@@ -165,12 +165,13 @@ def _train(run: Run, *, quiet: bool, again: bool = False) -> None:
         with threadpool_limits(1, "blas"), hold(run.training_lock) as alone:
             if not alone:
                 raise UserError(f"'{run.path}' is being trained by another process")
+            run.forget_networks()  # those of a checkpoint that the run will be past
+            checkpoint = None
             if again:  # from where it is by now: another process may just have let go of it
                 run.record = Run(run.path).record
                 if run.record["result"] is not None:
                     return
-            checkpoint = _find_way_on(run) if again else None
-            run.forget_networks()  # those of a checkpoint that the run will be past
+                checkpoint = _find_way_on(run)
             with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
                 Training(run, checkpoint, panel, interrupts).go()
     except CodeFailed as error:
