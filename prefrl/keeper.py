@@ -83,8 +83,6 @@ class RunKeeper(BaseCallback):
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
-        if self._loop:  # first: a correction of a run that stops here is news to it when it goes on
-            self._loop.store.note(step=self.num_timesteps)
 
         def write(folder: Path) -> None:
             self._stack.save(folder)

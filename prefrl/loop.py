@@ -44,7 +44,7 @@ class PreferenceLoop(BaseCallback):
         recorder: Cuts the clips, below the learned reward.
         ensemble: Learns the reward, in place.
         store: Where queries go and labels come from.
-        labeller: Called after each batch of queries.
+        labeller: Called after every rollout, when what is due has been asked.
         schedule: How many labels are due when.
         rule: Which pairs are asked: a name in `prefrl.queries.rules.RULES`, or `FILE.py:FUNC`.
         candidates: Candidate pairs for each one asked.
@@ -217,6 +217,9 @@ class PreferenceLoop(BaseCallback):
             self.store.ask_all(taken, step=step, rule=self._rule_name)
             self.metrics["query/clip_age"] = float(age)
         self._labeller(self.store, step)
+        # Whoever labels, what is answered from here on, as in a review, is dated later, and read
+        # after the next rollout; so it is when a run is resumed.
+        self.store.note(step=step)
         self.metrics["query/asked"] = self.store.count_asked(step)
 
     def fit(self, step: int) -> None:

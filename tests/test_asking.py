@@ -57,14 +57,34 @@ def test_an_answer_given_while_pairs_are_chosen_changes_nothing_in_a_resumed_run
     assert asked[0] == asked[1] == [(480, 6), (1440, 5)]
 
 
-def make_loop(path, *, queue, schedule, batch=4):
+def test_a_review_of_an_oracles_answers_is_dated_when_it_is_given(tmp_path):
+    """Else a resumed run would learn from it before the run that was not stopped did."""
+    schedule = prefrl.LabelSchedule(budget=12, until=2000)
+    agent, loop, store = make_loop(
+        tmp_path / "labels.db", queue=None, schedule=schedule, labeller=Oracle()
+    )
+    store.note(step=0)  # as a run does when it begins
+    agent.learn(1440, callback=loop)
+    first = store.labels()[0]
+    assert first.step < 1440
+    store.answer(first.query.id, "skip", labeller="ada", seconds=1)
+    assert store.labels()[0].step == 1441
+    store.close()
+
+
+def make_loop(path, *, queue, schedule, batch=4, labeller=None):
     venv = DummyVecEnv([PointMassEnv] * 4)
     recorder = prefrl.ClipRecorder(venv, length=15, rollout_steps=120, rng=np.random.default_rng(0))
     ensemble = prefrl.RewardEnsemble(*recorder.dims)
-    person = Person(schedule)
     store = LabelStore(path)
     loop = prefrl.PreferenceLoop(
-        recorder, ensemble, store, person, schedule, queue=queue, batch=batch
+        recorder,
+        ensemble,
+        store,
+        labeller or Person(schedule),
+        schedule,
+        queue=queue,
+        batch=batch,
     )
     agent = PPO("MlpPolicy", prefrl.LearnedReward(recorder, ensemble), n_steps=120, batch_size=96)
     return agent, loop, store

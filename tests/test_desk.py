@@ -1,3 +1,4 @@
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -268,7 +269,7 @@ def test_a_probe_that_nobody_answered_comes_again_the_other_way_round(store):
 
 
 def test_pairs_that_the_policy_has_outgrown_are_not_taken(store):
-    assert store.withdraw_outgrown(9600, until=960 * 2) == 8
+    store.withdraw_outgrown(9600, until=960 * 2)
     assert {claim.query.step for claim in make_desk(store).take(30)} == {
         960 * i for i in range(3, 9)
     }
@@ -278,10 +279,40 @@ def test_outgrown_pairs_leave_a_window_but_for_the_one_on_its_screen(store):
     desk = make_desk(store)
     *_, old = desk.take(4)
     desk.show(old)
-    assert store.withdraw_outgrown(9600, until=960 * 8) > 4
+    store.withdraw_outgrown(9600, until=960 * 8)
     assert desk.held() == {old.query.id}
+    assert store.count_asked() == 1, "it is not replaced: its answer will count"
     assert desk.answer(old, "left", seconds=1)
     assert make_desk(store, seed=5).take(4) == []
+    assert store.count_asked() == 1
+
+
+def test_what_was_on_the_screen_of_a_window_that_died_is_outgrown(store, monkeypatch):
+    desk = make_desk(store)
+    old, *_ = desk.take(4)
+    desk.show(old)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + CLAIM_SECONDS + 1)
+    store.withdraw_outgrown(9600, until=960 * 8)
+    assert store.count_asked() == 0
+    assert desk.held() == set()
+
+
+def test_a_pair_that_was_taken_back_stays_with_whoever_took_it_back(store):
+    """Neither is it outgrown, nor does an idle window get it, though it is still to be drawn."""
+    desk = make_desk(store)
+    given = desk.take(30)
+    for claim in given:
+        desk.answer(claim, "left", seconds=1)
+    for claim in reversed(given[-3:]):
+        assert desk.retake(claim)
+    store.withdraw_outgrown(9600, until=960 * 8)
+    assert desk.held() == {claim.query.id for claim in given[-3:]}
+    assert store.count_asked() == 30
+    assert make_desk(store, labeller="bob").take(4) == []
+    for claim in given[-3:]:
+        assert desk.answer(claim, "right", seconds=1)
+    assert store.count_answered() == 30
 
 
 def test_no_more_is_taken_than_asked_for(store):

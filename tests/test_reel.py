@@ -19,6 +19,7 @@ from prefrl.errors import UserError
 from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player
 from prefrl.labellers.reel import NotDrawn, Reel, ReelMaker, ReelShelf
 from prefrl.labels.desk import Desk
+from prefrl.labels.store import LabelStore
 
 
 @pytest.fixture
@@ -68,13 +69,48 @@ def test_what_was_drawn_is_not_drawn_again(maker):
 def test_full_disk_for_frames_shows_pairs_all_the_same(maker, asked_run):
     run = asked_run()
     (run.path / "frames").mkdir()
-    (run.path / "frames" / ".1.part").mkdir()  # nothing can be written there
+    name = point_mass_clip(0).digest()
+    (run.path / "frames" / f".{name}.part").mkdir()  # nothing can be written there
     made = maker(run)
     made.ask(1)
     reel = made.wait()
     assert isinstance(reel, Reel)
     assert not reel.path.startswith(str(run.path))
     assert len(reel.load()) == 15
+
+
+def test_another_clip_of_the_same_id_is_drawn_anew(maker, asked_run):
+    """As where an older copy of a label store is put in its place, and the run goes on."""
+    run = asked_run(0)
+    for number in (0, 7):
+        store = LabelStore(run.label_file)
+        store.ask(point_mass_clip(number), point_mass_clip(20), step=960, rule="random")
+        store.close()
+        made = maker(run)
+        made.ask(1)
+        np.testing.assert_array_equal(
+            made.wait().load(), drawn_here(run.config.env, point_mass_clip(number))
+        )
+        for file in run.path.glob("labels.db*"):
+            file.unlink()
+
+
+def test_an_environment_that_cannot_begin_is_named(maker, asked_run, tmp_path):
+    """It may want a file that is not there any more."""
+    (tmp_path / "lost.py").write_text(
+        "import gymnasium as gym\n"
+        "from envs.point_mass import PointMassEnv\n"
+        "class Lost(PointMassEnv):\n"
+        "    def reset(self, **options): return open('track.csv')\n"
+        "gym.register('Lost-v0', entry_point=Lost, max_episode_steps=60)\n"
+    )
+    run = asked_run()
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("prefrl/PointMass-v0", "lost:Lost-v0"))
+    answer = maker(run).wait()
+    assert answer.clip is None
+    assert "FileNotFoundError" in answer.reason
+    assert "track.csv" in answer.reason
 
 
 def test_an_environment_that_is_not_installed_is_named(maker, asked_run):
@@ -308,8 +344,8 @@ def test_damaged_and_deleted_frames_are_drawn_again(player):
     playing = player()
     until(lambda: all_drawn(playing))
     folder = playing._run.path / "frames"
-    for i in range(1, 25):  # as an interrupted disk may leave them
-        (folder / f"{i}.npy").write_bytes(b"")
+    for i in range(24):  # as an interrupted disk may leave them
+        (folder / f"{point_mass_clip(i).digest()}.npy").write_bytes(b"")
     for _ in range(2):
         with playing.lock:
             playing.claims.pop(0)
@@ -329,6 +365,48 @@ def test_a_store_that_cannot_be_read_ends_the_window(player, monkeypatch):
     playing = player()
     until(lambda: playing.failure)
     assert "store cannot be used: DatabaseError: database disk image" in playing.failure
+
+
+def test_frames_that_cannot_be_loaded_end_the_window(player, monkeypatch):
+    def load(_):
+        raise MemoryError("Unable to allocate 4 GiB")
+
+    monkeypatch.setattr(Reel, "load", load)
+    playing = player()
+    until(lambda: playing.failure)
+    assert "clips cannot be drawn: MemoryError: Unable to allocate" in playing.failure
+
+
+def test_frames_of_a_few_large_clips_are_kept(player, monkeypatch):
+    """Those in hand are, whatever they take; those beside only within a bound."""
+    monkeypatch.setattr("prefrl.labellers.player.KEPT_BYTES", 3 * 15 * 240 * 320 * 3)
+    playing = player()
+    until(lambda: all_drawn(playing))
+    for _ in range(6):
+        with playing.lock:
+            playing.claims.pop(0)
+        until(lambda: all_drawn(playing))
+    assert len(playing._reels) <= 2 * AHEAD + 3
+
+
+def test_whoever_wakes_up_lets_others_keep_their_pairs(player, monkeypatch):
+    """After the machine has slept, all claims look as if their holders had died."""
+    working = player(AHEAD)
+    until(lambda: len(working.claims) == AHEAD)
+    store = working._run.labels
+    desk = Desk(store, labeller="ada", probes=0.0, rng=np.random.default_rng(0))
+    for claim in working.claims:
+        Desk(store, labeller="ada", rng=desk._rng, session=working.session).show(claim)
+    idle = Player(working._run, labeller="bob", probes=0.0)
+    idle.start()
+    time.sleep(0.3)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    time.sleep(1.5)
+    assert idle.claims == []
+    assert len(working.claims) == AHEAD
+    idle.close()
+    store.close()
 
 
 def test_files_of_the_users_do_not_stand_in_for_pythons_own(maker, tmp_path):

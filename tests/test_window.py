@@ -188,6 +188,13 @@ def test_an_answer_that_cannot_be_saved_is_not_given(sit):
     assert set(desktop.labels()) == {claim.query.id}
 
 
+def test_an_answer_given_anew_counts_once(sit):
+    desktop = sit()
+    for key in (pygame.K_LEFT, pygame.K_u, pygame.K_RIGHT):
+        desktop.press(key)
+    assert len(desktop.session.seconds) == len(desktop.labels()) == 1
+
+
 def test_a_full_disk_takes_no_answer_and_pretends_nothing(sit):
     desktop = sit()
     desktop.press(pygame.K_LEFT)
@@ -206,7 +213,7 @@ def test_a_full_disk_takes_no_answer_and_pretends_nothing(sit):
     assert "Not saved: database or disk is full" in desktop.window._banner
     assert len(desktop.labels()) == 1
     desktop.press(pygame.K_u)
-    assert "Not saved" in desktop.window._banner
+    assert "Not taken back: database or disk is full" in desktop.window._banner
     assert len(desktop.labels()) == 1
     db.execute(f"PRAGMA max_page_count = {pages + 100}")
     desktop.press(pygame.K_LEFT)

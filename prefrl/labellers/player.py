@@ -22,7 +22,7 @@ import numpy as np
 
 from prefrl.errors import sentence
 from prefrl.labellers.reel import NotDrawn, Reel, ReelMaker
-from prefrl.labels.desk import Claim, Desk
+from prefrl.labels.desk import CLAIM_SECONDS, Claim, Desk
 from prefrl.labels.store import LabelStore
 from prefrl.lock import is_held
 from prefrl.run import Run
@@ -32,6 +32,9 @@ AHEAD = 4
 
 KEPT_CLIPS = 4 * AHEAD
 """Clips whose frames stay in memory: those in hand, and a few steps back for undo."""
+
+KEPT_BYTES = 256 * 2**20
+"""That those may take which are not in hand."""
 
 RESTARTS = 3
 """Times that the drawing process may die in a row."""
@@ -95,7 +98,7 @@ class Player(threading.Thread):
     ) -> None:
         super().__init__(name="player", daemon=True)
         self.claims: list[Claim] = []
-        """Pairs in hand, the first on the screen: what the store says this session has claimed."""
+        """Pairs in hand, the first on the screen; new pairs are those the session has claimed."""
         self.lock = threading.Lock()
         """Held while `claims` and what the store says of them change."""
         self.progress = Progress(
@@ -118,7 +121,7 @@ class Player(threading.Thread):
         self._asked: set[int] = set()
         self._faults: dict[int, str] = {}
         self._maker = ReelMaker(run.path)
-        self._reader = threading.Thread(target=self._read_reels, name="reels", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="reels", daemon=True)
         self._closing = threading.Event()
 
     def pair(self, claim: Claim) -> Pair | None:
@@ -148,6 +151,13 @@ class Player(threading.Thread):
         except Exception as error:  # the window would wait for pairs for ever
             self.failure = f"the label store cannot be used: {sentence(error)}"
 
+    def _read(self) -> None:
+        """What the reader's thread does, likewise."""
+        try:
+            self._read_reels()
+        except Exception as error:
+            self.failure = f"clips cannot be drawn: {sentence(error)}"
+
     def _work(self) -> None:
         store = open_store(self._run)
         desk = Desk(
@@ -160,14 +170,17 @@ class Player(threading.Thread):
         if self._alone:
             with contextlib.suppress(sqlite3.OperationalError):
                 desk.clear()
-        tick = 0
+        tick, before, awake = 0, time.time(), 0
         while not self._closing.wait(0.05):
+            if time.time() - before > CLAIM_SECONDS / 4:  # the machine slept, or its clock was set
+                awake = tick + 20  # and all claims look dead: first, their holders renew them
+            before = time.time()
             try:
-                if self._take:
+                if tick % 100 == 0 or awake == tick + 20:
+                    desk.keep()
+                if self._take and tick >= awake:
                     self._drop_lost(desk)
                     self._take_pairs(desk)
-                if tick % 100 == 0:
-                    desk.keep()
                 if tick % 5 == 0:
                     self.progress = self._read_progress(store, desk)
             except sqlite3.OperationalError:
@@ -259,9 +272,11 @@ class Player(threading.Thread):
             needed = {clip for claim in self.claims[:AHEAD] for clip in claim.shown}
         self._reels[reel.clip] = (reel, frames)
         self._asked.discard(reel.clip)
-        for clip in list(self._reels):
-            if len(self._reels) > KEPT_CLIPS and clip not in needed:
-                del self._reels[clip]
+        spare = [clip for clip in self._reels if clip not in needed]
+        used = sum(self._reels[clip][1].nbytes for clip in spare)
+        for clip in spare:  # the oldest first
+            if len(self._reels) > KEPT_CLIPS or used > KEPT_BYTES:
+                used -= self._reels.pop(clip)[1].nbytes
 
 
 def open_store(run: Run) -> LabelStore:

@@ -164,6 +164,9 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
     except UserError as error:
         reply(NotDrawn(None, str(error)))
         return
+    except Exception as error:  # the user's own environment may fail in any way
+        reply(NotDrawn(None, sentence(error)))
+        return
     rate = steps_per_second(env)
     for line in requests:
         number = int(line)
@@ -171,7 +174,8 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
             start = time.perf_counter()
             clip = store.clip(number)
             stride, fps = clip_playback(len(clip), rate)
-            path = shelf.path(f"{number}")
+            # By what it shows: an older copy of the store gives the same id to another clip.
+            path = shelf.path(clip.digest())
             drawn_in = 0.0
             if not path.exists():
                 shelf.folder.mkdir(exist_ok=True)

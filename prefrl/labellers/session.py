@@ -15,6 +15,7 @@ from prefrl.labels.desk import Claim, Desk, own
 from prefrl.run import Run
 
 NOT_SAVED = "Not saved: {}. The answer does not count yet: mend that and press the key again."
+NOT_TAKEN_BACK = "Not taken back: {}. The answer still counts: mend that and press the key again."
 ELSEWHERE = "This pair was answered at another window in the meantime."
 NOTHING_TO_UNDO = "There is nothing to take back."
 
@@ -86,7 +87,7 @@ class Labelling(_AtDesk):
         super().__init__(run, player, labeller)
         self._history = [Claim(label.query, label.swapped) for label in self._desk.answered()]
         self.seconds: list[float] = []
-        """Taken for each answer of this session."""
+        """Taken for each answer of this session that was not taken back."""
 
     @property
     def mark(self) -> str | None:
@@ -113,10 +114,11 @@ class Labelling(_AtDesk):
                 try:
                     taken_back = self._desk.retake(claim)
                 except sqlite3.Error as error:
-                    return NOT_SAVED.format(error)
+                    return NOT_TAKEN_BACK.format(error)
                 if taken_back:
                     self._player.claims.insert(0, claim)
             self._history.pop()
+            del self.seconds[-1:]  # of an answer of this session, none of an earlier one
             if taken_back:
                 return None
         return NOTHING_TO_UNDO

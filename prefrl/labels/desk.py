@@ -101,7 +101,9 @@ class Desk:
             if self._standing(claim) != self._labeller:
                 return False
             self._record(claim, WITHDRAWN, 0.0)
+            # It is about to be looked at again: nobody else may have it, nor is it outgrown.
             self._write(claim, time.time())
+            self.show(claim)
         return True
 
     def keep(self) -> None:

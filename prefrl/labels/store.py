@@ -240,26 +240,25 @@ class LabelStore:
             (query, answer, seconds, int(swapped), step, time.time(), labeller),
         )
 
-    def withdraw_outgrown(self, step: int, *, until: int) -> int:
-        """Take back what was asked by step `until` and not answered; give how many that were.
+    def withdraw_outgrown(self, step: int, *, until: int) -> None:
+        """Take back what was asked by step `until` and never answered.
 
-        Also what lies ready at a window, but for the pair that is on the screen there.
+        Also what lies ready at a window, but not what somebody looks at: their answer counts, and
+        so it is still one of those asked.
 
         Args:
             step: The agent's step now.
             until: The latest step of asking that the policy has outgrown.
         """
         with self.transaction():
-            done = self.db.execute(
-                "INSERT OR IGNORE INTO outgrown (query, step) SELECT id, ?1 FROM queries "
-                "WHERE repeats IS NULL AND step > 0 AND step <= ?2 AND id NOT IN "
-                f"(SELECT query FROM {_STANDING})",
-                (step, until),
-            )
             self.db.execute(
-                "DELETE FROM claims WHERE shown IS NULL AND query IN (SELECT query FROM outgrown)"
+                "INSERT OR IGNORE INTO outgrown (query, step) SELECT id, ?1 FROM queries "
+                "WHERE repeats IS NULL AND step > 0 AND step <= ?2 "
+                "AND id NOT IN (SELECT query FROM answers) "
+                "AND id NOT IN (SELECT query FROM claims WHERE shown IS NOT NULL AND until > ?3)",
+                (step, until, time.time()),
             )
-        return done.rowcount
+            self.db.execute("DELETE FROM claims WHERE query IN (SELECT query FROM outgrown)")
 
     def pending(self, until_step: int | None = None) -> list[Query]:
         """Queries without a standing answer, oldest first.
