@@ -124,12 +124,14 @@ def test_the_first_batch_is_asked_as_its_clips_come(tmp_path):
 def test_the_schedule_follows_the_labels_that_were_given(tmp_path):
     """What was never answered is replaced, and costs nothing of the budget."""
     schedule = prefrl.LabelSchedule(budget=12, until=3000, initial=0.5)
-    agent, loop, store = make_loop(tmp_path / "labels.db", queue=6, schedule=schedule)
+    person = Person(schedule, horizon=900)
+    agent, loop, store = make_loop(
+        tmp_path / "labels.db", queue=6, schedule=schedule, labeller=person
+    )
     ask = loop.ask
 
     def watch(pairs, step):
         ask(pairs, step)
-        store.withdraw_outgrown(step, until=step - 900)
         for query in store.pending()[:1]:
             store.answer(query.id, "left", labeller="ada", seconds=1)
 

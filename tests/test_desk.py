@@ -287,6 +287,19 @@ def test_outgrown_pairs_leave_a_window_but_for_the_one_on_its_screen(store):
     assert store.count_asked() == 1
 
 
+def test_a_resumed_run_takes_back_what_it_took_back_before(store):
+    """By then, nobody looks at the pair that somebody looked at."""
+    desk = make_desk(store)
+    *_, old = desk.take(4)
+    desk.show(old)
+    store.withdraw_outgrown(9600, until=960 * 8)
+    desk.leave()
+    store.withdraw_outgrown(9600, until=960 * 8)
+    assert store.count_asked() == 1
+    store.withdraw_outgrown(10_560, until=960 * 8)
+    assert store.count_asked() == 0
+
+
 def test_what_was_on_the_screen_of_a_window_that_died_is_outgrown(store, monkeypatch):
     desk = make_desk(store)
     old, *_ = desk.take(4)

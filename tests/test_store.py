@@ -243,6 +243,6 @@ def test_store_of_version_one_is_brought_up_to_date(tmp_path, make_clip):
     store.ask(make_clip(1.0), make_clip(2.0), step=5, rule="random")
     store.withdraw_outgrown(10, until=5)
     assert store.count_asked() == 0
-    assert store.facts() == {"environment": "Hopper-v5"}
+    assert store.facts() == {"environment": "Hopper-v5", "withdrew": "10"}
     assert store.db.execute("PRAGMA user_version").fetchone()[0] == VERSION
     store.close()

@@ -241,16 +241,17 @@ class LabelStore:
         )
 
     def withdraw_outgrown(self, step: int, *, until: int) -> None:
-        """Take back what was asked by step `until` and never answered.
-
-        Also what lies ready at a window, but not what somebody looks at: their answer counts, and
-        so it is still one of those asked.
+        """Take back what was asked by step `until` and never answered, but for what is looked at.
 
         Args:
-            step: The agent's step now.
+            step: The agent's step now. Where a resumed run comes by it again, nothing more is
+                taken back: what somebody looked at then is not on record.
             until: The latest step of asking that the policy has outgrown.
         """
         with self.transaction():
+            if step <= int(self.facts().get("withdrew", 0)):
+                return
+            self.db.execute("INSERT OR REPLACE INTO facts VALUES ('withdrew', ?)", (str(step),))
             self.db.execute(
                 "INSERT OR IGNORE INTO outgrown (query, step) SELECT id, ?1 FROM queries "
                 "WHERE repeats IS NULL AND step > 0 AND step <= ?2 "
