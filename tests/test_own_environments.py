@@ -122,7 +122,7 @@ class Faulty(Walk):
         return super().observe() * np.float32(np.nan if Faulty.seen > 600 else 1)
 
 
-class Whole(Walk):
+class Typed(Walk):
     """Says where it is in whole numbers, of any type."""
 
     def __init__(self, dtype):
@@ -146,7 +146,7 @@ class Scaling(Walk):
         return super().step(action)
 
 
-for kind in (Walk, ToGoal, Counting, Named, Reusing, Faulty, Whole, Scaling):
+for kind in (Walk, ToGoal, Counting, Named, Reusing, Faulty, Typed, Scaling):
     gym.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=15)
 
 
@@ -235,7 +235,7 @@ def test_observations_of_any_type_are_learned_from_alike(dtype):
         Path(f"{name}.yaml").write_text(
             Path("small.yaml").read_text() + f"env: {{kwargs: {{dtype: {name}}}}}"
         )
-    both = [train("Whole-v0", out=n, preset=f"{n}.yaml") for n in (dtype, "float32")]
+    both = [train("Typed-v0", out=n, preset=f"{n}.yaml") for n in (dtype, "float32")]
     assert_same_run(*both)
 
 

@@ -62,7 +62,7 @@ def test_an_edit_since_a_run_began_is_noticed(tmp_path, monkeypatch, caplog, tex
 
 def unfinished(path: Path) -> prefrl.Run:
     run = prefrl.Run(path)
-    run.record["result"] = None
+    run.finish(None)
     return run
 
 

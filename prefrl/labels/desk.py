@@ -101,9 +101,7 @@ class Desk:
             if self._standing(claim) != self._labeller:
                 return False
             self._record(claim, WITHDRAWN, 0.0)
-            # It is about to be looked at again: nobody else may have it, nor is it outgrown.
             self._write(claim, time.time())
-            self.show(claim)
         return True
 
     def keep(self) -> None:
@@ -202,13 +200,14 @@ class Desk:
     def _spare(self, now: float) -> list[Query]:
         """A pair that lies ready at another desk, for one that has none at all.
 
-        The other keeps one: it may be about to be looked at.
+        The other keeps one, which may be about to be looked at, and what was taken back there.
         """
         if self.held():
             return []
         row = self.store.db.execute(
             f"SELECT {QUERY_COLUMNS} FROM queries q JOIN claims c ON c.query = q.id "
             "WHERE c.shown IS NULL AND c.until > ? AND q.repeats IS NULL "
+            "AND q.id NOT IN (SELECT query FROM answers) "
             "AND (SELECT count(*) FROM claims o WHERE o.session = c.session) > 1 "
             "ORDER BY q.id DESC LIMIT 1",
             (now,),
