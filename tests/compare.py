@@ -13,6 +13,9 @@ import yaml
 from prefrl.bench.results import Row
 from prefrl.bench.suites import RANDOM_ACTIONS, Suite, suite_from_tree
 from prefrl.clips.clip import Clip
+from prefrl.clips.render import Renderer, draw_clip
+from prefrl.config import EnvConfig
+from prefrl.environment import make_drawable
 from prefrl.run import Run
 
 SMALL = {"labels": 12, "steps": 3840, "quiet": True}
@@ -119,3 +122,12 @@ def read_video(path: str | Path, height: int = 360, width: int = 480) -> np.ndar
     ]
     done = subprocess.run([*command, "-"], capture_output=True, check=True)
     return np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3)
+
+
+def drawn_here(env_config: EnvConfig, clip: Clip) -> np.ndarray:
+    """Frames of each of a clip's steps, `(n, height, width, 3)`, drawn in this process."""
+    env = make_drawable(env_config, 320, 240)
+    env.reset(seed=3)
+    frames = draw_clip(Renderer(env), clip, 1)
+    env.close()
+    return frames
