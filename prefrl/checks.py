@@ -196,8 +196,8 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
         words = nothing_to_learn(config, labels)
         if config.labels.labeller == "none" and words:
             raise UserError(
-                f"labels to start from: '{path}' has none to learn from: all {len(labels)} are "
-                f"{words}"
+                f"labels to start from: '{path}' has none to learn from: "
+                f"all {len(labels)} are {words}"
             )
         # Who writes a store in a program of their own need not say of what it is.
         env_id = source.facts().get("environment", config.env.id)

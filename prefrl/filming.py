@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import imageio.v2 as iio
 import numpy as np
@@ -88,27 +87,26 @@ def film(
     """
     choose_renderer()
     env = make_drawable(run.config.env, 480, 360)
-    _, fps = playback(env)
-    return _frames(run, env, act, max(1, int(seconds * fps + 1e-6)), seed), fps
+    stride, fps = playback(env)
+    steps = max(1, int(seconds * fps + 1e-6)) * stride
 
-
-def _frames(run: Run, env: Any, act: Act, count: int, seed: int) -> Iterator[np.ndarray]:
-    """So many frames of an environment, which is closed in the end."""
-    try:
-        with acting_in(run.config.env.id):
-            observation, _ = env.reset(seed=seed)
-        renderer = Renderer(env)
-        stride, _ = playback(env)
-        for step in range(count * stride):
-            if step % stride == 0:
-                yield renderer.frame()
-            action = act(checked_observations(run.config.env.id, observation))
+    def frames() -> Iterator[np.ndarray]:
+        try:
             with acting_in(run.config.env.id):
-                observation, _, terminated, truncated, _ = env.step(action)
-                if terminated or truncated:
-                    observation, _ = env.reset()
-    finally:
-        env.close()
+                observation, _ = env.reset(seed=seed)
+            renderer = Renderer(env)
+            for step in range(steps):
+                if step % stride == 0:
+                    yield renderer.frame()
+                action = act(checked_observations(run.config.env.id, observation))
+                with acting_in(run.config.env.id):
+                    observation, _, terminated, truncated, _ = env.step(action)
+                    if terminated or truncated:
+                        observation, _ = env.reset()
+        finally:
+            env.close()
+
+    return frames(), fps
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:

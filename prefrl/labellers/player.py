@@ -172,11 +172,12 @@ class Player(threading.Thread):
                 desk.clear()
         tick, before, awake = 0, time.time(), 0
         while not self._closing.wait(0.05):
-            if time.time() - before > CLAIM_SECONDS / 4:  # the machine slept, or its clock was set
-                awake = tick + 20  # and all claims look dead: first, their holders renew them
-            before = time.time()
+            # Where the machine slept, or its clock was set, all claims look dead: first, their
+            # holders renew them.
+            woke = time.time() - before > CLAIM_SECONDS / 4
+            awake, before = tick + 20 if woke else awake, time.time()
             try:
-                if tick % 100 == 0 or awake == tick + 20:
+                if tick % 100 == 0 or woke:
                     desk.keep()
                 if self._take and tick >= awake:
                     self._drop_lost(desk)
