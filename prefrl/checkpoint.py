@@ -17,7 +17,9 @@ _NEEDED = {"policy.zip", "arrays.npz", "trainer.json"}
 
 
 def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> Path:
-    """Write a checkpoint for `step` and drop all but the last two.
+    """Write a checkpoint for `step` and drop all but the last two up to it.
+
+    Later ones, which a run that goes on from this side of them could not use, go as well.
 
     Args:
         folder: The run's `checkpoints/`.
@@ -39,8 +41,9 @@ def save_checkpoint(folder: Path, step: int, write: Callable[[Path], None]) -> P
         raise
     shutil.rmtree(final, ignore_errors=True)
     part.replace(final)
-    for old in list_checkpoints(folder)[KEPT:]:
-        shutil.rmtree(old)
+    found = list_checkpoints(folder)
+    for useless in found[: found.index(final)] + found[found.index(final) + KEPT :]:
+        shutil.rmtree(useless)
     return final
 
 

@@ -21,7 +21,8 @@ from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import load_score
 from prefrl.labellers.teachers import teacher
-from prefrl.labels.store import Label, LabelStore
+from prefrl.labels.answers import Label
+from prefrl.labels.store import LabelStore
 from prefrl.queries.rules import find_rule
 
 log = logging.getLogger(__name__)
@@ -188,24 +189,22 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
     if not path.is_file():
         hint = f"is a folder: give '{path / 'labels.db'}'" if path.is_dir() else "does not exist"
         raise UserError(f"labels to start from: '{path}' {hint}")
-    source = LabelStore(path, read_only=True)
-    try:
-        labels = source.labels()
-        if not labels:
-            raise UserError(f"labels to start from: '{path}' has none")
-        words = nothing_to_learn(config, labels)
-        if config.labels.labeller == "none" and words:
-            raise UserError(
-                f"labels to start from: '{path}' has none to learn from: "
-                f"all {len(labels)} are {words}"
-            )
-        # Who writes a store in a program of their own need not say of what it is.
-        env_id = source.facts().get("environment", config.env.id)
-        found = source.clip(labels[0].query.left_clip).inputs.shape
-    except sqlite3.DatabaseError as error:
-        raise UserError(f"labels to start from: '{path}' is damaged: {error}") from None
-    finally:
-        source.close()
+    with LabelStore(path, read_only=True) as source:
+        try:
+            labels = source.labels()
+            if not labels:
+                raise UserError(f"labels to start from: '{path}' has none")
+            words = nothing_to_learn(config, labels)
+            if config.labels.labeller == "none" and words:
+                raise UserError(
+                    f"labels to start from: '{path}' has none to learn from: "
+                    f"all {len(labels)} are {words}"
+                )
+            # Who writes a store in a program of their own need not say of what it is.
+            env_id = source.facts().get("environment", config.env.id)
+            found = source.clip(labels[0].query.left_clip).inputs.shape
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"labels to start from: '{path}' is damaged: {error}") from None
     if env_id != config.env.id or found != shape:
         raise UserError(
             f"labels to start from: '{path}' is of {env_id} with clips {found}, this run is of "

@@ -157,7 +157,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     summary = evaluate(args.run, episodes=args.episodes)
     if args.json:
-        from prefrl.run import finite
+        from prefrl.files import finite
 
         print(json.dumps(finite(summary), allow_nan=False))
         return

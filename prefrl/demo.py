@@ -1,15 +1,17 @@
 """The demo: a hopper learns backward somersaults from 100 answers, in a few minutes."""
 
+import logging
 import shutil
 from pathlib import Path
 
-from prefrl.environment import choose_renderer
 from prefrl.errors import UserError
 from prefrl.filming import before_after
 from prefrl.lock import is_held
 from prefrl.reporting import report
 from prefrl.run import Run
 from prefrl.trainer import train
+
+log = logging.getLogger(__name__)
 
 ENV, LABELS = "prefrl/HopperBackflip-v0", 100
 
@@ -27,7 +29,6 @@ def demo(out: str | Path | None = None, *, quiet: bool = False) -> list[Path]:
     Raises:
         UserError: `out` exists, or `runs/demo` holds something other than an earlier demo.
     """
-    choose_renderer()
     folder = Path(out) if out is not None else Path("runs/demo")
     if out is None and folder.exists():
         _clear(folder)
@@ -68,5 +69,5 @@ def show(run: Run) -> list[Path]:
     try:
         made.append(before_after(run, run.path / "before_after.mp4"))
     except UserError as error:
-        print(f"no video: {error}")
+        log.warning("no video: %s", error)
     return made

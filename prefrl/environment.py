@@ -105,7 +105,7 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
     Raises:
         UserError: There is none, or it has no time limit.
     """
-    route_mujoco_warnings()
+    prepare_mujoco()
     module, _, name = env_id.rpartition(":")
     if module:
         _import_module(module, env_id)
@@ -196,7 +196,7 @@ def make_drawable(config: EnvConfig, width: int, height: int) -> gym.Env:
     """One environment that draws frames: of that size where it is MuJoCo's or prefrl's.
 
     Elsewhere `width` and `height` may mean anything, and what the user's own configuration says of
-    them stands in any case. `choose_renderer` must have run before.
+    them stands in any case.
     """
     size = {"width": width, "height": height}
     asked = {name: value for name, value in size.items() if name not in config.kwargs}
@@ -240,8 +240,12 @@ def _draws_in_any_size(spec: gym.envs.registration.EnvSpec) -> bool:
     return mujoco or spec.namespace == "prefrl"
 
 
-def route_mujoco_warnings() -> None:
-    """Send MuJoCo's warnings to `logging`; by default they land in a file where one stands."""
+def prepare_mujoco() -> None:
+    """Import MuJoCo with the renderer chosen that it is to draw with.
+
+    Its warnings go to `logging`; by default they land in a file where one stands.
+    """
+    choose_renderer()  # which it reads as it is imported
     try:
         import mujoco
     except ImportError:
@@ -250,11 +254,7 @@ def route_mujoco_warnings() -> None:
 
 
 def choose_renderer() -> str:
-    """MuJoCo's GL backend: as set in MUJOCO_GL, else EGL where it is installed.
-
-    EGL needs no display and opens no window. Must run before `mujoco` is first imported, which
-    reads the variable then.
-    """
-    if sys.platform == "linux" and (find_library("EGL") or not os.environ.get("DISPLAY")):
-        os.environ.setdefault("MUJOCO_GL", "egl")
+    """MuJoCo's GL backend: as set in MUJOCO_GL, else EGL, which needs no display, if installed."""
+    if sys.platform == "linux" and "MUJOCO_GL" not in os.environ and find_library("EGL"):
+        os.environ["MUJOCO_GL"] = "egl"
     return os.environ.get("MUJOCO_GL", "glfw")

@@ -64,8 +64,8 @@ def evaluate(run: str | Path | Run, *, episodes: int = 20) -> dict[str, Any]:
 
 def roll_out(run: Run, episodes: int) -> list[Episode]:
     """Act deterministically in `episodes` episodes, side by side."""
-    envs = [make_env(run.config.env) for _ in range(min(episodes, 10))]
     score = load_score(run.config.labels.oracle) if run.config.labels.oracle else None
+    envs = [make_env(run.config.env) for _ in range(min(episodes, 10))]
     done: list[Episode] = []
     try:
         for first in range(0, episodes, len(envs)):

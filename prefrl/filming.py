@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import imageio.v2 as iio
@@ -13,7 +13,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from prefrl.agent.stack import Stack
 from prefrl.clips.render import Renderer, playback
 from prefrl.clock import Stopwatch
-from prefrl.environment import acting_in, checked_observations, choose_renderer, make_drawable
+from prefrl.environment import acting_in, checked_observations, make_drawable
 from prefrl.errors import UserError
 from prefrl.evaluation import SEED, best_episode, deciding_return, roll_out
 from prefrl.run import Run
@@ -55,58 +55,59 @@ def video(
         actions = iter(shown.actions)
         length = min(shown.seconds, seconds or shown.seconds)
         last = shown.actions[-1]  # of an episode that is shorter than one frame
-        frames, fps = film(run, lambda _: next(actions, last), length, seed=shown.seed)
+        filmed = film(run, lambda _: next(actions, last), length, seed=shown.seed)
     else:
-        frames, fps = film(run, run.policy.predict, seconds or 10.0)
-    write_mp4(path, frames, fps)
+        filmed = film(run, run.policy.predict, seconds or 10.0)
+    with filmed as (frames, fps):
+        write_mp4(path, frames, fps)
     return path
 
 
 def before_after(run: Run, out: Path, *, seconds: float = 10.0) -> Path:
     """Write an mp4: on the left the untrained policy explores, on the right the trained acts."""
-    untrained = Stack(run.config, Stopwatch())
+    with closing(Stack(run.config, Stopwatch())) as untrained:
 
-    def act(observation: np.ndarray) -> np.ndarray:
-        scaled = untrained.normalise.normalize_obs(observation)
-        return untrained.model.predict(scaled, deterministic=False)[0][()]
+        def act(observation: np.ndarray) -> np.ndarray:
+            scaled = untrained.normalise.normalize_obs(observation)
+            return untrained.model.predict(scaled, deterministic=False)[0][()]
 
-    before, fps = film(run, act, seconds)
-    after, _ = film(run, run.policy.predict, seconds)
-    pairs = zip(before, after, strict=True)
-    write_mp4(out, (np.concatenate(pair, axis=1) for pair in pairs), fps)
-    untrained.close()
+        trained = run.policy.predict
+        with film(run, act, seconds) as (before, fps), film(run, trained, seconds) as (after, _):
+            pairs = zip(before, after, strict=True)
+            write_mp4(out, (np.concatenate(pair, axis=1) for pair in pairs), fps)
     return out
 
 
+@contextmanager
 def film(
     run: Run, act: Act, seconds: float, *, seed: int = SEED
-) -> tuple[Iterator[np.ndarray], float]:
+) -> Iterator[tuple[Iterator[np.ndarray], float]]:
     """Frames `(height, width, 3)` from the start of an episode, and how many go into a second.
 
-    A frame is drawn when it is asked for, so that a long video takes no more memory.
+    A frame is drawn when it is asked for, within the block, so that a long video takes no more
+    memory.
     """
-    choose_renderer()
     env = make_drawable(run.config.env, 480, 360)
     stride, fps = playback(env)
     steps = max(1, int(seconds * fps + 1e-6)) * stride
 
     def frames() -> Iterator[np.ndarray]:
-        try:
+        with acting_in(run.config.env.id):
+            observation, _ = env.reset(seed=seed)
+        renderer = Renderer(env)
+        for step in range(steps):
+            if step % stride == 0:
+                yield renderer.frame()
+            action = act(checked_observations(run.config.env.id, observation))
             with acting_in(run.config.env.id):
-                observation, _ = env.reset(seed=seed)
-            renderer = Renderer(env)
-            for step in range(steps):
-                if step % stride == 0:
-                    yield renderer.frame()
-                action = act(checked_observations(run.config.env.id, observation))
-                with acting_in(run.config.env.id):
-                    observation, _, terminated, truncated, _ = env.step(action)
-                    if terminated or truncated:
-                        observation, _ = env.reset()
-        finally:
-            env.close()
+                observation, _, terminated, truncated, _ = env.step(action)
+                if terminated or truncated:
+                    observation, _ = env.reset()
 
-    return frames(), fps
+    try:
+        yield frames(), fps
+    finally:
+        env.close()
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:

@@ -1,12 +1,7 @@
 """The books of a run, kept between rollouts: metrics, times, checkpoints, interrupts."""
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -15,10 +10,11 @@ from prefrl.agent.stack import Stack
 from prefrl.checkpoint import save_checkpoint
 from prefrl.clock import Stopwatch
 from prefrl.errors import Interrupted
+from prefrl.files import finite, write_json
 from prefrl.loop import PreferenceLoop
 from prefrl.metrics import MetricsLog
 from prefrl.panel import Panel
-from prefrl.run import Run, finite, write_json
+from prefrl.run import Run
 
 
 class RunKeeper(BaseCallback):
@@ -96,10 +92,6 @@ class RunKeeper(BaseCallback):
         save_checkpoint(self._run.checkpoints, self.num_timesteps, write)
         self._saved_at = self.num_timesteps
 
-    def close(self) -> None:
-        """Close the metrics' files."""
-        self._log.close()
-
     def _values(self) -> dict[str, float]:
         wall = self._stopwatch.wall
         values = {
@@ -137,24 +129,3 @@ class RunKeeper(BaseCallback):
 
     def _claimed_so_far(self) -> float:
         return sum(v for k, v in self._stopwatch.seconds.items() if k != "other")
-
-
-@contextmanager
-def watch_interrupts() -> Iterator[list[int]]:
-    """Signals to stop that arrived in the block; a second Ctrl-C interrupts at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

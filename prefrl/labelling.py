@@ -6,14 +6,17 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from prefrl.errors import RunFailed, UserError
-from prefrl.labels.desk import own
-from prefrl.lock import hold, is_held
+from prefrl.labels.answers import turned
+from prefrl.labels.desk import end_claims
+from prefrl.lock import hold
 from prefrl.run import Run
 
 
@@ -63,14 +66,8 @@ def label(
     from prefrl.labellers.session import Labelling, Review
     from prefrl.labellers.window import Window
 
-    player = Player(
-        run,
-        labeller=name,
-        probes=share,
-        take=not review,
-        alone=not review and not is_held(run.window_lock),
-    )
-    with hold(run.review_lock if review else run.window_lock, shared=True):
+    player = Player(run, labeller=name, probes=share, take=not review)
+    with hold(run.review_lock, shared=True) if review else at_window(run):
         player.start()
         session = (Review if review else Labelling)(run, player, name)
         window = Window(
@@ -91,6 +88,17 @@ def label(
     if failure:
         raise UserError(failure) if not player.seconds_drawn else RunFailed(failure)
     return _farewell(run, session, player, window.speed.next_pair)
+
+
+@contextmanager
+def at_window(run: Run) -> Iterator[None]:
+    """Have a window open; who finds no other ends the claims that killed ones left behind."""
+    with hold(run.window_lock) as alone:
+        if alone:
+            with suppress(sqlite3.OperationalError), run.labels as store:  # they end in any case
+                end_claims(store)
+    with hold(run.window_lock, shared=True):
+        yield
 
 
 def _farewell(run: Run, session: object, player: Any, latencies: list[float]) -> str:
@@ -181,9 +189,8 @@ def export(run: str | Path | Run, out: str | Path) -> Path:
     """
     run = run if isinstance(run, Run) else Run(run)
     _check_store(run)
-    store = run.open_labels(read_only=True)
-    labels = [*store.labels(), *store.labels(probes=True)]
-    store.close()
+    with run.open_labels(read_only=True) as store:
+        labels = [*store.labels(), *store.labels(probes=True)]
     path = Path(out)
     if path.suffix != ".csv":
         raise UserError(f"cannot write '{path}': a table's name must end in .csv")
@@ -197,7 +204,7 @@ def export(run: str | Path | Run, out: str | Path) -> Path:
                     (
                         query.id,
                         given.answer,
-                        own("left", given.swapped),
+                        turned("left", given.swapped),
                         given.labeller,
                         f"{given.seconds:.3f}",
                         query.step,

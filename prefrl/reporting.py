@@ -9,9 +9,8 @@ import numpy as np
 from prefrl.clock import STAGES
 from prefrl.colours import BLUE, COLOURS, GREEN, GREY, ORANGE
 from prefrl.errors import UserError
-from prefrl.labels.desk import consistency, own
-from prefrl.labels.schema import ANSWERS
-from prefrl.labels.store import LabelStore
+from prefrl.labels.answers import ANSWERS, turned
+from prefrl.labels.desk import consistency
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
 
@@ -143,11 +142,10 @@ def _labels(axis: Any, data: dict[str, np.ndarray]) -> None:
 
 def _labelling(run: Run) -> str:
     """How the labels were given: sides of the screen, and how consistent the labeller was."""
-    store = LabelStore(run.label_file, read_only=True)
-    labels = store.labels()
-    agreeing, probes = consistency(store)
-    store.close()
-    shown = Counter(own(label.answer, label.swapped) for label in labels)
+    with run.open_labels(read_only=True) as store:
+        labels = store.labels()
+        agreeing, probes = consistency(store)
+    shown = Counter(turned(label.answer, label.swapped) for label in labels)
     parts = [f"{shown[answer]} {answer}" for answer in ANSWERS if shown[answer]]
     if probes:
         parts.append(f"{agreeing} of {probes} repeated pairs answered alike")

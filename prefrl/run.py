@@ -11,7 +11,6 @@
 
 import json
 import logging
-import math
 import os
 import platform
 import shlex
@@ -31,6 +30,7 @@ from prefrl.config import Config
 from prefrl.configfile import read_config, save_config
 from prefrl.environment import find_spec
 from prefrl.errors import UserError, one_line
+from prefrl.files import finite, write_json
 from prefrl.usercode import fingerprints, own_files
 
 if TYPE_CHECKING:
@@ -315,24 +315,3 @@ def _git(*arguments: str, folder: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def finite(value: Any) -> Any:
-    """`value` with None for every float that JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON so that the file is the old or the new one, never half of it."""
-    replace_text(path, json.dumps(value, indent=1, allow_nan=False))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write so that the file is the old or the new one, never half of it."""
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)

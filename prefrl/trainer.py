@@ -12,8 +12,9 @@ from prefrl.checkpoint import list_checkpoints
 from prefrl.checks import check_inputs, check_source, check_start, warn_of_unused
 from prefrl.configfile import load_config, with_absolute_paths
 from prefrl.environment import find_spec
-from prefrl.errors import DISK_ERRORS, CodeFailed, RunFailed, UserError
-from prefrl.keeper import watch_interrupts
+from prefrl.errors import DISK_ERRORS, CodeFailed, Interrupted, RunFailed, UserError
+from prefrl.interrupts import watch_interrupts
+from prefrl.labels.schema import is_busy
 from prefrl.labels.store import LabelStore
 from prefrl.lock import hold
 from prefrl.panel import Panel
@@ -149,13 +150,10 @@ def _find_way_on(run: Run) -> Path | None:
 def _has_taken_over(run: Run) -> bool:
     """Whether the labels to start from are in the run's own store: their source is not needed."""
     try:
-        store = LabelStore(run.label_file, read_only=True)
+        with LabelStore(run.label_file, read_only=True) as store:
+            return store.count_answered(0) > 0
     except (UserError, sqlite3.DatabaseError):  # none yet, or stopped while it was made
         return False
-    try:
-        return store.count_answered(0) > 0
-    finally:
-        store.close()
 
 
 def _train(run: Run, *, quiet: bool, again: bool = False) -> None:
@@ -174,11 +172,18 @@ def _train(run: Run, *, quiet: bool, again: bool = False) -> None:
                 checkpoint = _find_way_on(run)
             with watch_interrupts() as interrupts, Panel(run, quiet=quiet) as panel:
                 Training(run, checkpoint, panel, interrupts).go()
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: `prefrl resume {run.typed}` goes on") from None
     except CodeFailed as error:
         raise RunFailed(f"{error}: mend it, then `prefrl resume {run.typed}` goes on") from error
     except (OSError, sqlite3.OperationalError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
+        if is_busy(error):
+            raise RunFailed(
+                f"the run stopped because another program keeps '{run.label_file}' locked: close "
+                f"that, then `prefrl resume {run.typed}`"
+            ) from error
         raise RunFailed(
             f"the run stopped because of its disk ({error}); labels and checkpoints before that "
             f"are whole: make room, then `prefrl resume {run.typed}`"

@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prefrl.clock import Stopwatch
 from prefrl.environment import EndedEarly
 from prefrl.errors import RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
+from prefrl.interrupts import stop_at_once
 from prefrl.keeper import RunKeeper
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import Oracle, load_score, true_reward
@@ -48,34 +50,54 @@ class Training:
         config = run.config
         saved = json.loads((checkpoint / "trainer.json").read_text()) if checkpoint else {}
         self._run = run
+        self._interrupts = interrupts
         self._stopwatch = Stopwatch(saved.get("seconds"))
-        self._store: LabelStore | None = None
-        if not config.run.true_reward:
-            self._store = LabelStore(run.label_file)
-            if not checkpoint:
-                self._prepare_store(self._store)
-        self._window = self._open_window(panel)  # it starts while the environments do
-        self._stack = Stack(config, self._stopwatch)
-        exact = self._stack.load(checkpoint) if checkpoint else True
-        if not exact:
-            panel.say(
-                f"{config.env.id} keeps a state that cannot be saved, or is filmed: its episodes "
-                f"start anew, so this run differs from one that was never stopped"
-            )
-            run.note_inexact_resume()
-        self._labeller = self._make_labeller(panel, interrupts)
-        self._loop = self._make_loop()
-        if self._loop and checkpoint:
+        with ExitStack() as opened:
+            self._store: LabelStore | None = None
+            if not config.run.true_reward:
+                self._store = opened.enter_context(LabelStore(run.label_file))
+                if not checkpoint:
+                    self._prepare_store(self._store)
+            self._window = self._open_window(panel)  # it starts while the environments do
+            if self._window:
+                opened.callback(self._window.release)
+            self._stack = opened.enter_context(closing(Stack(config, self._stopwatch)))
+            exact = self._stack.load(checkpoint) if checkpoint else True
+            if not exact:
+                panel.say(
+                    f"{config.env.id} keeps a state that cannot be saved, or is filmed: its "
+                    f"episodes start anew, so this run differs from one that was never stopped"
+                )
+                run.note_inexact_resume()
+            self._labeller = self._make_labeller(panel)
+            self._loop = self._make_loop()
             step = self._stack.model.num_timesteps
-            self._loop.load_state_dict(saved["loop"], step, exact=exact)
-        members = 0 if config.run.true_reward else config.reward.members
-        log = MetricsLog(run.path, members, self._stack.model.num_timesteps)
-        self._stopwatch.start()
-        self._keeper = RunKeeper(
-            run, self._stack, self._loop, self._stopwatch, log, panel, interrupts
-        )
+            if self._loop and checkpoint:
+                self._loop.load_state_dict(saved["loop"], step, exact=exact)
+            members = 0 if config.run.true_reward else config.reward.members
+            metrics = opened.enter_context(closing(MetricsLog(run.path, members, step)))
+            self._stopwatch.start()
+            self._keeper = RunKeeper(
+                run, self._stack, self._loop, self._stopwatch, metrics, panel, interrupts
+            )
+            self._opened = opened.pop_all()
 
     def go(self) -> None:
+        """Train to the end, and write down the result."""
+        with self._opened:
+            self._train()
+            if self._stack.ensemble and not self._stack.ensemble.fitted:
+                self._note_end("untaught")
+                raise RunFailed(self._why_nothing())
+            self._run.finish(self._result())
+            self._note_end("finished")
+            self._say_what_was_not_asked()
+
+    def _note_end(self, state: str) -> None:
+        if self._store:
+            self._store.note(state=state)
+
+    def _train(self) -> None:
         config, model = self._run.config, self._stack.model
         model.set_logger(Logger(None, []))
         callbacks: list[BaseCallback] = [self._keeper]
@@ -85,26 +107,12 @@ class Training:
         try:
             if remaining > 0:
                 model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
-            if self._stack.ensemble and not self._stack.ensemble.fitted:
-                raise RunFailed(self._why_nothing())
-            self._run.finish(self._result())
-            self._say_what_was_not_asked()
         except EndedEarly as error:
             if not (self._store and self._store.count_answered()):
                 raise
             raise EndedEarly(
                 f"{error}; --labels-from {self._run.label_file} takes the answers along"
             ) from error
-        finally:
-            if self._store and model.num_timesteps >= config.run.steps:
-                learned = self._stack.ensemble and self._stack.ensemble.fitted
-                self._store.note(state="finished" if learned else "untaught")
-            self._keeper.close()
-            if self._window:
-                self._window.release()
-            if self._store:
-                self._store.close()
-            self._stack.close()
 
     def _say_what_was_not_asked(self) -> None:
         """Warn of labels for which there were no clips, as where episodes end early."""
@@ -136,9 +144,8 @@ class Training:
         config = self._run.config
         store.note(environment=config.env.id)
         if config.labels.source and not store.count_answered(0):
-            source = LabelStore(config.labels.source, read_only=True)
-            store.take_over(source)
-            source.close()
+            with LabelStore(config.labels.source, read_only=True) as source:
+                store.take_over(source)
 
     def _open_window(self, panel: Panel) -> WindowProcess | None:
         """The window of a run that a person answers, unless one is open or nothing is left to."""
@@ -197,7 +204,7 @@ class Training:
     def _batch(self) -> int:
         return self._run.config.query.batch or max(1, self._schedule.budget // 40)
 
-    def _make_labeller(self, panel: Panel, interrupts: list[int]) -> Labeller:
+    def _make_labeller(self, panel: Panel) -> Labeller:
         config = self._run.config
         labels = config.labels
         if not self._store:
@@ -218,7 +225,7 @@ class Training:
             step=step,
             say=panel.say,
             news=self._window.news if self._window else lambda: None,
-            stopped=lambda: bool(interrupts),
+            stopped=lambda: bool(self._interrupts),
         )
 
     def _result(self) -> dict[str, Any]:
@@ -226,7 +233,11 @@ class Training:
         config, model = self._run.config, self._stack.model
         seconds = self._stopwatch.seconds
         wall = sum(seconds.values())
-        summary, correlation = summarise(roll_out(self._run, config.run.evaluation_episodes))
+        with stop_at_once():  # the last checkpoint is saved: nothing is lost
+            if self._interrupts:
+                raise KeyboardInterrupt
+            episodes = roll_out(self._run, config.run.evaluation_episodes)
+        summary, correlation = summarise(episodes)
         return {
             "true_return_mean": summary["true_return"]["mean"],
             "true_return_std": summary["true_return"]["std"],

@@ -1,4 +1,4 @@
-"""What tests share: a small run, a small suite, how two runs are compared, a clip, a video."""
+"""What tests share: small runs and suites, how two are compared, a clip, a video, predictions."""
 
 import csv
 import subprocess
@@ -16,6 +16,8 @@ from prefrl.clips.clip import Clip
 from prefrl.clips.render import Renderer, draw_clip
 from prefrl.config import EnvConfig
 from prefrl.environment import make_drawable
+from prefrl.queries.sampler import ensemble_sums, predict
+from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import Run
 
 SMALL = {"labels": 12, "steps": 3840, "quiet": True}
@@ -131,3 +133,18 @@ def drawn_here(env_config: EnvConfig, clip: Clip) -> np.ndarray:
     frames = draw_clip(Renderer(env), clip, 1)
     env.close()
     return frames
+
+
+def preferences(ensemble: RewardEnsemble, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Each member's probability, as the sampler has it, that the left clip is better.
+
+    Args:
+        ensemble: Predicts.
+        left, right: `(n, T, obs_dim + act_dim)`.
+
+    Returns:
+        `(members, n)`.
+    """
+    sums = ensemble_sums(ensemble, np.concatenate([left, right]))
+    n = len(left)
+    return predict(sums, np.arange(n), np.arange(n, 2 * n))

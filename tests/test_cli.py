@@ -242,6 +242,19 @@ def test_info(capsys):
     assert "egl: works" in out
 
 
+def test_mujoco_is_imported_with_the_renderer_that_needs_no_display():
+    """Its own `mujoco.Renderer`, which an environment may draw with, is chosen then for good."""
+    program = (
+        "from prefrl.environment import find_spec\n"
+        "find_spec('Hopper-v5')\n"
+        "import mujoco\n"
+        "print(mujoco.GLContext.__module__)\n"
+    )
+    bare = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY")}
+    done = subprocess.run([sys.executable, "-c", program], env=bare, capture_output=True, text=True)
+    assert done.stdout == "mujoco.egl\n", done.stderr
+
+
 def test_no_renderer_says_what_to_install(point_mass_run, tmp_path):
     program = (
         "import os, sys\n"

@@ -3,8 +3,10 @@
 import pytest
 
 import prefrl.demo
+import prefrl.filming
 from prefrl.configfile import load_config
-from prefrl.demo import ENV, LABELS, demo
+from prefrl.demo import ENV, LABELS, demo, show
+from prefrl.environment import make_drawable
 from prefrl.errors import UserError
 from prefrl.lock import hold
 from prefrl.run import Run
@@ -48,6 +50,28 @@ def test_a_run_of_ones_own_is_not_deleted(tmp_path):
         with pytest.raises(UserError, match="'runs/demo' is no earlier demo"):
             demo()
         folder.rename(tmp_path / name)
+
+
+def test_without_a_renderer_there_is_a_report_and_a_warning(
+    point_mass_run, monkeypatch, capsys, caplog
+):
+    made = []
+
+    def fail(*_, **__):
+        raise UserError("no renderer works here")
+
+    def count(*arguments):
+        made.append(make_drawable(*arguments))
+        made[-1].close = lambda: made.remove(env)
+        env = made[-1]
+        return env
+
+    monkeypatch.setattr(prefrl.filming, "Renderer", fail)
+    monkeypatch.setattr(prefrl.filming, "make_drawable", count)
+    assert show(point_mass_run) == [point_mass_run.path / "report.png"]
+    assert caplog.messages == ["no video: no renderer works here"]
+    assert capsys.readouterr().out == ""
+    assert made == [], "all are closed"
 
 
 def test_a_demo_that_cannot_be_deleted_is_refused_in_a_sentence(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 from compare import point_mass_clip
 
 import prefrl.labels.desk as desk_module
-from prefrl.labels.desk import CLAIM_SECONDS, PROBE_GAP, Claim, Desk, consistency, own
+from prefrl.labels.answers import turned
+from prefrl.labels.desk import CLAIM_SECONDS, PROBE_GAP, Claim, Desk, consistency
 from prefrl.labels.store import LabelStore
 
 
@@ -41,8 +42,8 @@ def test_what_is_stored_is_about_the_clip_that_was_meant(store, shown, swapped):
 def test_own_is_its_own_inverse():
     for answer in ("left", "right", "equal", "skip"):
         for swapped in (False, True):
-            assert own(own(answer, swapped), swapped) == answer
-    assert own("left", True) == "right"
+            assert turned(turned(answer, swapped), swapped) == answer
+    assert turned("left", True) == "right"
 
 
 def test_sides_are_drawn_by_lot(store):

@@ -18,7 +18,7 @@ from PIL import Image
 
 import prefrl
 from envs.point_mass import PointMassEnv
-from prefrl.labels.desk import own
+from prefrl.labels.answers import turned
 from prefrl.labels.store import LabelStore
 
 if missing() and not os.environ.get("CI"):
@@ -85,7 +85,7 @@ def test_a_labelling_session_on_hopper(start, tmp_path):
             time.sleep(0.3)
             answer = list(KEYS)[n % 4]
             desktop.key(KEYS[answer])
-            expected[query] = (own(answer, swapped), swapped)
+            expected[query] = (turned(answer, swapped), swapped)
             before = query
             query, swapped, shown = person.wait_for_pair(after=shown)
             assert query != before
@@ -105,7 +105,7 @@ def test_a_labelling_session_on_hopper(start, tmp_path):
     store = LabelStore(folder / "labels.db")
     labels = [*store.labels(), *store.labels(probes=True)]
     assert {label.query.id: (label.answer, label.swapped) for label in labels} == expected
-    kinds = Counter(own(label.answer, label.swapped) for label in labels)
+    kinds = Counter(turned(label.answer, label.swapped) for label in labels)
     assert set(kinds) == set(KEYS)
     assert {label.swapped for label in labels} == {False, True}
     taken_back = store.db.execute("SELECT query FROM answers WHERE answer = 'withdrawn'")

@@ -3,6 +3,7 @@ import shutil
 import signal
 import sqlite3
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from compare import drawn_here, point_mass_clip, until
 
 from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player
 from prefrl.labellers.reel import Reel
-from prefrl.labels.desk import Desk
+from prefrl.labelling import at_window
+from prefrl.labels.desk import Desk, end_claims
+from prefrl.lock import hold
 
 
 @pytest.fixture
@@ -138,13 +141,14 @@ def test_claims_of_a_killed_window_do_not_keep_the_next_one_waiting(asked_run):
     store = run.labels
     dead = Desk(store, labeller="ada", probes=0.0, rng=np.random.default_rng(0))
     assert len(dead.take(3)) == 3
-    for alone, found in ((False, 1), (True, 3)):
-        playing = Player(run, labeller="ada", probes=0.0, alone=alone)
-        playing.start()
-        until(lambda playing=playing, found=found: len(playing.claims) == found)
-        time.sleep(0.2)
-        assert len(playing.claims) == found
-        playing.close()
+    for others, found in ((hold(run.window_lock, shared=True), 1), (nullcontext(), 3)):
+        with others, at_window(run):
+            playing = Player(run, labeller="ada", probes=0.0)
+            playing.start()
+            until(lambda playing=playing, found=found: len(playing.claims) == found)
+            time.sleep(0.2)
+            assert len(playing.claims) == found
+            playing.close()
     store.close()
 
 
@@ -160,7 +164,7 @@ def test_what_another_window_takes_over_is_let_go(player):
     assert taken.query.id not in {claim.query.id for claim in playing.claims}
     assert playing.claims[0] == first
     store.answer(first.query.id, "left", labeller="bob", seconds=1)
-    Desk(store, labeller="bob", rng=rng).clear()
+    end_claims(store)
     until(lambda: first not in playing.claims)
     store.close()
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from compare import preferences
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,7 +67,7 @@ def test_disagreement_takes_the_most_disputed_candidates():
     candidates = candidate_pairs(buffer.fresh(), 60, np.random.default_rng(0))
 
     def variance(some):
-        members = ensemble.preferences(buffer.inputs(some[:, 0]), buffer.inputs(some[:, 1]))
+        members = preferences(ensemble, buffer.inputs(some[:, 0]), buffer.inputs(some[:, 1]))
         return members.var(axis=0)
 
     assert variance(pairs[:1])[0] == pytest.approx(variance(candidates).max(), rel=1e-4)
@@ -76,7 +77,7 @@ def test_disagreement_takes_the_most_disputed_candidates():
 def test_a_diverse_share_passes_over_copies_of_the_most_disputed_pair():
     buffer, ensemble = filled_buffer(120), fitted_ensemble()
     pairs = candidate_pairs(np.arange(120), 2000, np.random.default_rng(0))
-    members = ensemble.preferences(buffer.inputs(pairs[:, 0]), buffer.inputs(pairs[:, 1]))
+    members = preferences(ensemble, buffer.inputs(pairs[:, 0]), buffer.inputs(pairs[:, 1]))
     left, right = pairs[members.var(axis=0).argmax()]
     noise = np.random.default_rng(1).normal(size=(24, 6, 3)) * 1e-3
     observations = buffer.arrays["observations"]
@@ -100,7 +101,7 @@ def test_hybrid_is_half_disputed():
     means = {}
     for rule in RULES:
         pairs = select_pairs(buffer, ensemble, RULES[rule], 20, rng=np.random.default_rng(1))
-        members = ensemble.preferences(buffer.inputs(pairs[:, 0]), buffer.inputs(pairs[:, 1]))
+        members = preferences(ensemble, buffer.inputs(pairs[:, 0]), buffer.inputs(pairs[:, 1]))
         means[rule] = members.var(axis=0).mean()
     assert means["random"] < means["hybrid"] < means["disagreement"]
 
@@ -136,7 +137,7 @@ def test_an_own_score_fills_the_batch_from_the_top():
 
     def left(some):
         inputs = buffer.inputs(some[:, 0]), buffer.inputs(some[:, 1])
-        return ensemble.preferences(*inputs).mean(axis=0)
+        return preferences(ensemble, *inputs).mean(axis=0)
 
     assert left(pairs).max() < np.quantile(left(candidates), 0.15)
 

@@ -1,4 +1,7 @@
 import os
+import re
+import time
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -50,6 +53,21 @@ def test_what_was_drawn_is_not_drawn_again(maker):
     first, second = made.wait(), made.wait()
     assert first.drawn_in > 0 == second.drawn_in
     assert first.path == second.path
+
+
+def test_what_another_window_draws_meanwhile_is_not_drawn_again(maker, asked_run):
+    run = asked_run()
+    made = maker(run)
+    made.ask(1)
+    made.wait()  # it has begun
+    shelf = ReelShelf(run.path / "frames")
+    with shelf.turn():
+        made.ask(5)
+        time.sleep(0.5)
+        drawn = shelf.put(point_mass_clip(4).digest(), np.ones((15, 8, 8, 3), np.uint8))
+    reel = made.wait()
+    assert (reel.path, reel.drawn_in) == (str(drawn), 0.0)
+    assert reel.load().shape == (15, 8, 8, 3)
 
 
 def test_full_disk_for_frames_shows_pairs_all_the_same(maker, asked_run):
@@ -110,6 +128,23 @@ def test_an_environment_that_is_not_installed_is_named(maker, asked_run):
     )
 
 
+class Painted(gym.Env):
+    """Draws itself, and fails in it."""
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"]}
+
+    def render(self):
+        return {}["colour"]
+
+
+def test_an_error_in_ones_own_drawing_is_said_as_it_is():
+    """And not as something that EGL would mend."""
+    with pytest.raises(UserError) as caught:
+        Renderer(Painted())
+    words = r"the environment cannot be drawn: KeyError: 'colour' \(test_reel.py, line \d+\)"
+    assert re.fullmatch(words, str(caught.value))
+
+
 def test_clips_without_anything_to_draw_say_so(maker, asked_run, make_clip):
     run = asked_run(0)
     bare = make_clip(1.0)
@@ -124,10 +159,11 @@ def test_clips_without_anything_to_draw_say_so(maker, asked_run, make_clip):
     assert "neither simulator states nor frames" in answer.reason
 
 
-def test_shelf_throws_the_oldest_away(tmp_path):
+def test_shelf_throws_the_oldest_away(tmp_path, monkeypatch):
     frames = np.zeros((2, 4, 4, 3), np.uint8)
     size = 96 + 128
-    shelf = ReelShelf(tmp_path / "frames", quota=3 * size)
+    monkeypatch.setattr("prefrl.labellers.reel.QUOTA", 3 * size)
+    shelf = ReelShelf(tmp_path / "frames")
     for i in range(5):
         path = shelf.put(str(i), frames)
         os.utime(path, (i, i))

@@ -15,10 +15,10 @@ import torch
 from compare import SMALL, answers_of, assert_same_run, rows_of, weights_of
 
 import prefrl
-from prefrl.checkpoint import is_whole, list_checkpoints
+from prefrl.checkpoint import is_whole, list_checkpoints, save_checkpoint
 from prefrl.configfile import PRESETS, load_config
 from prefrl.errors import Interrupted, UserError
-from prefrl.labels.schema import OTHER_SIDE
+from prefrl.labels.answers import turned
 from prefrl.lock import hold
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
@@ -232,6 +232,21 @@ def test_a_checkpoint_cut_short_falls_back_to_the_one_before(tmp_path, caplog, n
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_damaged_checkpoint_does_not_outlive_those_after_which_it_comes(tmp_path):
+    def save(step):
+        def write(folder):
+            for name in ("policy.zip", "arrays.npz", "trainer.json"):
+                (folder / name).write_text(str(step))
+
+        return save_checkpoint(tmp_path, step, write)
+
+    save(1000)
+    (save(2000) / "policy.zip").unlink()
+    save(1500)  # of a run that went on from 1000
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step_1500", "step_1000"]
+    assert all(is_whole(path) for path in list_checkpoints(tmp_path))
+
+
 def test_no_whole_checkpoint_is_said(tmp_path):
     run = unfinished(tmp_path)
     for checkpoint in list_checkpoints(run.checkpoints):
@@ -312,7 +327,7 @@ def test_what_is_corrected_while_a_run_is_stopped_is_learned_from(stop_after, co
     assert len(labels) == 12
     assert int(run.checkpoint().name[5:]) > max(label.step for label in labels) + 1000
     for label in labels:
-        answer = OTHER_SIDE[label.answer] if corrected else label.answer
+        answer = turned(label.answer, corrected)
         store.answer(label.query.id, answer, labeller="ada", seconds=1)
     store.close()
     resumed = prefrl.resume(run, quiet=True)

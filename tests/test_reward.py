@@ -1,6 +1,10 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from compare import preferences
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,8 +72,27 @@ def test_scale_is_frozen_between_fits():
     ensemble.normalise_outputs(inputs(500, 5))
     before = ensemble.rewards(inputs(7, 5))
     ensemble.rewards(inputs(100, 5, seed=9) * 10)
-    ensemble.preferences(inputs(6, 4, 5), inputs(6, 4, 5, seed=1))
+    preferences(ensemble, inputs(6, 4, 5), inputs(6, 4, 5, seed=1))
     np.testing.assert_array_equal(ensemble.rewards(inputs(7, 5)), before)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_a_copy_has_networks_of_its_own(again):
+    ensemble = RewardEnsemble(3, 2, linear_path=True)
+    ensemble.normalise_outputs(inputs(500, 5))
+    x = inputs(7, 5)
+    before = ensemble.rewards(x)
+    other = again(ensemble)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter += 0.1
+    assert (other.rewards(x) != before).any()
+    np.testing.assert_allclose(
+        other.member_rewards(x) * other.output_sd.numpy() + other.output_mean.numpy(),
+        other(torch.from_numpy(x)).detach().numpy(),
+        rtol=1e-4,
+    )
+    np.testing.assert_array_equal(ensemble.rewards(x), before)
 
 
 @given(seed=st.integers(0, 20), shift=st.floats(-3, 3))
@@ -77,13 +100,13 @@ def test_preference_model(seed, shift):
     """Antisymmetric in the two clips, indifferent to a constant added to the reward."""
     ensemble = RewardEnsemble(3, 2, seed=seed)
     left, right = inputs(6, 4, 5, seed=seed), inputs(6, 4, 5, seed=seed + 100)
-    p = ensemble.preferences(left, right)
+    p = preferences(ensemble, left, right)
     assert p.shape == (3, 6)
-    np.testing.assert_allclose(p + ensemble.preferences(right, left), 1, atol=1e-5)
-    np.testing.assert_allclose(ensemble.preferences(left, left), 0.5)
+    np.testing.assert_allclose(p + preferences(ensemble, right, left), 1, atol=1e-5)
+    np.testing.assert_allclose(preferences(ensemble, left, left), 0.5)
     with torch.no_grad():
         ensemble.biases[-1] += shift
-    np.testing.assert_allclose(ensemble.preferences(left, right), p, atol=1e-4)
+    np.testing.assert_allclose(preferences(ensemble, left, right), p, atol=1e-4)
 
 
 def test_likelihood_by_hand():
@@ -295,7 +318,7 @@ def test_equal_answers_pull_rewards_together():
     data.preferences[:] = 0.5
     ensemble = RewardEnsemble(3, 1)
     RewardFitter(ensemble, rng=RNG(0)).fit(data, 300)
-    p = ensemble.preferences(data.inputs[:, 0], data.inputs[:, 1])
+    p = preferences(ensemble, data.inputs[:, 0], data.inputs[:, 1])
     assert np.abs(p - 0.5).max() < 0.25
 
 
@@ -346,7 +369,7 @@ def test_accuracy_counts_decisive_labels_only():
     fitter = RewardFitter(RewardEnsemble(3, 1, seed=4))
     before = fitter._evaluate(data).validation_accuracy
     wrong = data.preferences != (
-        fitter._ensemble.preferences(data.inputs[:, 0], data.inputs[:, 1])[0] > 0.5
+        preferences(fitter._ensemble, data.inputs[:, 0], data.inputs[:, 1])[0] > 0.5
     )
     data.preferences[wrong] = 0.5
     after = fitter._evaluate(data).validation_accuracy

@@ -12,7 +12,7 @@ from prefrl.clips.simulator import (
     snapshot,
     write_state,
 )
-from prefrl.environment import route_mujoco_warnings
+from prefrl.environment import prepare_mujoco
 
 EXACT = [
     "HalfCheetah-v5",
@@ -50,7 +50,7 @@ def act(env: gym.Env, steps: int, rng: np.random.Generator) -> list:
 
 @pytest.mark.parametrize("env_id", EXACT)
 def test_restored_environment_goes_on_bit_for_bit(env_id):
-    route_mujoco_warnings()
+    prepare_mujoco()
     first, second = (Monitor(gym.make(env_id, max_episode_steps=40)) for _ in range(2))
     first.reset(seed=1)
     act(first, 25, np.random.default_rng(0))
@@ -82,7 +82,7 @@ def test_a_fallen_cart_pole_goes_on_as_it_would():
 @pytest.mark.parametrize("at", [1, 4, 9, 16, 25])
 def test_contacts_before_and_after_do_not_matter(at):
     """Saved in the air or on the ground, restored where another such thing happened."""
-    route_mujoco_warnings()
+    prepare_mujoco()
     first, second = gym.make("HalfCheetah-v5"), gym.make("HalfCheetah-v5")
     for away in (0, 3, 10, 30):
         first.reset(seed=at)
@@ -97,7 +97,7 @@ def test_contacts_before_and_after_do_not_matter(at):
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "Pendulum-v1"])
 def test_written_state_is_read_back(env_id):
-    route_mujoco_warnings()
+    prepare_mujoco()
     env = gym.make(env_id)
     env.reset(seed=0)
     act(env, 5, np.random.default_rng(0))

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefrl.errors import UserError
+from prefrl.labels.answers import PREFERENCE
 from prefrl.labels.schema import MIGRATIONS, VERSION
-from prefrl.labels.store import PREFERENCE, RECENT, LabelStore
+from prefrl.labels.store import RECENT, LabelStore
 
 
 @pytest.fixture

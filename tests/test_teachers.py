@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl.errors import UserError
-from prefrl.labellers.teachers import ANSWERS, DRAWS, TEACHERS, Teacher, teacher
+from prefrl.labellers.teachers import DRAWS, TEACHERS, Teacher, teacher
+from prefrl.labels.answers import ANSWERS
 
 N = 20_000
 
@@ -18,7 +19,7 @@ def answers(asked, left, right, *, n=1, seed=0, **recent):
     """Words for the pair `left (T,)`, `right (T,)`, asked `n` times."""
     pair = (np.tile(np.asarray(side, float), (n, 1)) for side in (left, right))
     draws = np.random.default_rng(seed).random((n, DRAWS))
-    return ANSWERS[asked.answer(*pair, draws, **recent)]
+    return np.array(ANSWERS)[asked.answer(*pair, draws, **recent)]
 
 
 def share(asked, word, left, right, **recent):
@@ -132,7 +133,7 @@ def test_people_are_as_clarify_found_them():
     places = TEACHERS["human-like"].answer(
         left, right, rng.random((many, DRAWS)), mean=7.0, deviation=3.0
     )
-    words = ANSWERS[places]
+    words = np.array(ANSWERS)[places]
     clear = words != "equal"
     assert clear.mean() == pytest.approx(0.53, abs=0.015)
     right_answer = np.where(left > right, "left", "right")[:, 0]

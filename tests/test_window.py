@@ -10,7 +10,7 @@ from seat import Desktop
 
 from prefrl.labellers.session import Labelling
 from prefrl.labellers.window import DEBOUNCE, FEEDBACK
-from prefrl.labels.desk import own
+from prefrl.labels.answers import turned
 
 ANSWER_KEYS = {
     "left": pygame.K_LEFT,
@@ -31,7 +31,7 @@ def test_each_key_stores_the_answer_that_it_shows(sit):
     assert {claim.swapped for claim, _ in given} == {False, True}
     for claim, answer in given:
         label = labels[claim.query.id]
-        assert (label.answer, label.swapped) == (own(answer, claim.swapped), claim.swapped)
+        assert (label.answer, label.swapped) == (turned(answer, claim.swapped), claim.swapped)
         assert 0.15 < label.seconds < 1
 
 
@@ -106,7 +106,7 @@ def test_any_number_of_answers_can_be_taken_back(sit):
     assert desktop.labels() == {}
     assert desktop.window._banner == "There is nothing to take back."
     desktop.press(pygame.K_RIGHT)
-    assert desktop.labels()[pairs[0].query.id].answer == own("right", pairs[0].swapped)
+    assert desktop.labels()[pairs[0].query.id].answer == turned("right", pairs[0].swapped)
 
 
 def test_answers_from_before_the_window_can_be_taken_back(sit, asked_run):
@@ -155,7 +155,7 @@ def test_buttons_take_clicks(sit, answer):
     desktop = sit()
     claim = desktop.player.claims[0]
     desktop.click(answer)
-    assert desktop.labels()[claim.query.id].answer == own(answer, claim.swapped)
+    assert desktop.labels()[claim.query.id].answer == turned(answer, claim.swapped)
     desktop.click("back")
     assert desktop.labels() == {}
     desktop.click("pause")
@@ -170,7 +170,7 @@ def test_a_click_on_a_clip_prefers_it(sit):
     event = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=place.center)
     pygame.event.post(event)
     desktop.tick(FEEDBACK + 0.01)
-    assert desktop.labels()[claim.query.id].answer == own("right", claim.swapped)
+    assert desktop.labels()[claim.query.id].answer == turned("right", claim.swapped)
 
 
 def test_an_answer_that_cannot_be_saved_is_not_given(sit):
@@ -326,14 +326,14 @@ def test_review_marks_answers_and_corrects_them(sit, asked_run):
     for _ in range(3):
         marks.append((review.session.current.query.id, review.session.mark))
         review.press(pygame.K_RETURN)
-    assert {q: own(m, before[q].swapped) for q, m in marks} == {
+    assert {q: turned(m, before[q].swapped) for q, m in marks} == {
         q: label.answer for q, label in before.items()
     }
     review.press(pygame.K_PAGEUP)
     query = review.session.current.query.id
     review.press(pygame.K_RIGHT)
     assert review.session.mark == "right"
-    assert review.labels()[query].answer == own("right", before[query].swapped)
+    assert review.labels()[query].answer == turned("right", before[query].swapped)
     assert review.session.current.query.id == query, "it stays, to be seen"
     kept = review.player.store.db.execute(
         "SELECT count(*) FROM answers WHERE query = ?", (query,)
@@ -361,7 +361,9 @@ def test_review_goes_by_the_answer_that_stands_now(sit):
     first.press(pygame.K_RIGHT)
     second.press(pygame.K_LEFT)
     swapped = second.labels()[query].swapped
-    assert second.labels()[query].answer == own("left", swapped), "as the one who looked last says"
+    assert second.labels()[query].answer == turned("left", swapped), (
+        "as the one who looked last says"
+    )
     first.press(pygame.K_RETURN)
     first.press(pygame.K_PAGEUP)
     assert first.session.mark == "left"

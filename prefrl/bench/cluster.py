@@ -18,7 +18,7 @@ from typing import Any
 from prefrl.bench.runner import STOPPED, News, refuse_other_runs, train_cell
 from prefrl.bench.suites import Cell
 from prefrl.errors import Interrupted, UserError, one_line, sentence
-from prefrl.keeper import watch_interrupts
+from prefrl.interrupts import watch_interrupts
 from prefrl.lock import is_held
 from prefrl.run import Run
 

@@ -20,7 +20,8 @@ from prefrl.config import Config
 from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
 from prefrl.environment import module_file
 from prefrl.errors import RunFailed, UserError
-from prefrl.run import Run, replace_text, versions
+from prefrl.files import replace_text
+from prefrl.run import Run, versions
 from prefrl.usercode import fingerprints, own_files
 
 LOCK = ".bench"

@@ -26,9 +26,10 @@ import numpy as np
 from prefrl.bench.provenance import Provenance
 from prefrl.bench.suites import RANDOM_ACTIONS, Cell, Suite, folder_of
 from prefrl.errors import RunFailed, UserError
+from prefrl.files import replace_text
 from prefrl.lock import is_held
 from prefrl.metrics import read_metrics
-from prefrl.run import TRAINING_LOCK, Run, replace_text
+from prefrl.run import TRAINING_LOCK, Run
 
 log = logging.getLogger(__name__)
 
@@ -235,8 +236,7 @@ def answer_shares(run: Run) -> dict[str, Any]:
     """How a run's labeller answered: accuracy, and the shares of equal and skip."""
     if run.config.run.true_reward or not run.label_file.exists():
         return {}
-    store = run.labels
-    try:
+    with run.open_labels(read_only=True) as store:
         labels = store.labels()
         right = []
         for label in labels:
@@ -245,8 +245,6 @@ def answer_shares(run: Run) -> dict[str, Any]:
                 returns = [float(clip.true_rewards.sum()) for clip in clips]
                 if returns[0] != returns[1]:
                     right.append((returns[0] > returns[1]) == (label.answer == "left"))
-    finally:
-        store.close()
     answers = [label.answer for label in labels]
     return {
         "label_accuracy": float(np.mean(right)) if right else float("nan"),

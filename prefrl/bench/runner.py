@@ -19,7 +19,7 @@ from pathlib import Path
 
 from prefrl.bench.suites import Cell, difference
 from prefrl.errors import Interrupted, UserError, one_line
-from prefrl.keeper import watch_interrupts
+from prefrl.interrupts import watch_interrupts
 from prefrl.lock import is_held
 from prefrl.run import Run
 

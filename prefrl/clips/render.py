@@ -12,7 +12,7 @@ import numpy as np
 
 from prefrl.clips.clip import Clip
 from prefrl.clips.simulator import is_mujoco, write_state
-from prefrl.errors import UserError
+from prefrl.errors import UserError, one_line, sentence
 
 
 class Renderer:
@@ -50,9 +50,11 @@ class Renderer:
             self._viewer.cam.lookat[:2] = self._base.data.subtree_com[self._body][:2]
         try:
             frame: Any = self._env.render()
-        except Exception as error:  # every GL backend fails in a way of its own
+        except Exception as error:  # every GL backend, and the user's code, fails in its own way
+            if not is_mujoco(self._env):
+                raise UserError(f"the environment cannot be drawn: {sentence(error)}") from None
             raise UserError(
-                f"no renderer works here ({type(error).__name__}: {error}): install EGL "
+                f"no renderer works here ({one_line(error)}): install EGL "
                 f"(Debian: libegl1 libgl1-mesa-dri) and set MUJOCO_GL=egl, or use a display"
             ) from None
         return checked_frame(frame)

@@ -2,8 +2,6 @@
 
 import pygame
 
-ANSWERS = ("left", "right", "equal", "skip")
-
 KEYS = {
     pygame.K_LEFT: "left",
     pygame.K_RIGHT: "right",

@@ -20,8 +20,9 @@ import numpy as np
 
 from prefrl.clips.clip import Clip
 from prefrl.errors import CodeFailed, UserError, sentence
-from prefrl.labellers.teachers import ANSWERS, DRAWS, TEACHERS, Teacher
-from prefrl.labels.store import LabelStore, Query
+from prefrl.labellers.teachers import DRAWS, TEACHERS, Teacher
+from prefrl.labels.answers import ANSWERS, Query
+from prefrl.labels.store import LabelStore
 from prefrl.usercode import load_function
 
 Score = Callable[[Clip], np.ndarray]
@@ -103,7 +104,7 @@ class Oracle:
         if self._teacher.relative:
             mean, deviation = self._recent(store, max(query.step for query in queries))
         places = self._teacher.answer(left, right, draws, mean=mean, deviation=deviation)
-        return [str(answer) for answer in ANSWERS[places]]
+        return [ANSWERS[place] for place in places]
 
     def _scores(self, store: LabelStore, clip: int) -> np.ndarray:
         """`(T,)` scores of the clip with that id."""

@@ -90,12 +90,9 @@ class Player(threading.Thread):
         labeller: Who sits at the window.
         probes: Share of pairs that repeat an earlier one.
         take: Claim new pairs; else only those that are put into `claims` are fetched.
-        alone: Whether no other window is open, so that any claims are those of the dead.
     """
 
-    def __init__(
-        self, run: Run, *, labeller: str, probes: float, take: bool = True, alone: bool = False
-    ) -> None:
+    def __init__(self, run: Run, *, labeller: str, probes: float, take: bool = True) -> None:
         super().__init__(name="player", daemon=True)
         self.claims: list[Claim] = []
         """Pairs in hand, the first on the screen; new pairs are those the session has claimed."""
@@ -114,7 +111,6 @@ class Player(threading.Thread):
         self._labeller = labeller
         self._probes = probes
         self._take = take
-        self._alone = alone
         self.session = uuid.uuid4().hex
         """Under which the claims stand."""
         self._reels: OrderedDict[int, tuple[Reel, np.ndarray]] = OrderedDict()
@@ -167,9 +163,6 @@ class Player(threading.Thread):
             rng=np.random.default_rng(),
             session=self.session,
         )
-        if self._alone:
-            with contextlib.suppress(sqlite3.OperationalError):
-                desk.clear()
         tick, before, awake = 0, time.time(), 0
         while not self._closing.wait(0.05):
             # Where the machine slept, or its clock was set, all claims look dead: first, their

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -103,16 +104,23 @@ class ReelMaker:
 
 
 class ReelShelf:
-    """The drawn clips on disk, the oldest thrown away beyond a quota.
+    """The drawn clips on disk, the oldest thrown away beyond `QUOTA`.
+
+    What is put there, and thrown away, is by whoever holds `turn`: one process at a time.
 
     Args:
         folder: Where they lie.
-        quota: Bytes that they may take together.
     """
 
-    def __init__(self, folder: Path, quota: int = QUOTA) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._quota = quota
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Draw and keep clips in the block, while no other process does."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with hold(self.folder / ".turn", patience=60.0):
+            yield
 
     def path(self, name: str) -> Path:
         """Where the frames of that name lie, or will."""
@@ -132,7 +140,7 @@ class ReelShelf:
         files = sorted(self.folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
         used = sum(path.stat().st_size for path in files)
         for path in files:
-            if used <= self._quota or path == keep:
+            if used <= QUOTA or path == keep:
                 return
             used -= path.stat().st_size
             path.unlink()
@@ -143,7 +151,7 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
     import time
 
     from prefrl.clips.render import Renderer, clip_playback, draw_clip, steps_per_second
-    from prefrl.environment import FRAME_SIZE, choose_renderer, make_drawable
+    from prefrl.environment import FRAME_SIZE, make_drawable
     from prefrl.labels.store import LabelStore
     from prefrl.run import Run
 
@@ -154,11 +162,9 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
     shelf = ReelShelf(run_path / "frames")
     try:
         run = Run(run_path)
-        choose_renderer()
         env = make_drawable(run.config.env, *FRAME_SIZE)
         env.reset(seed=0)
-        shelf.folder.mkdir(exist_ok=True)
-        with hold(shelf.folder / ".turn", patience=60.0):
+        with shelf.turn():
             renderer = Renderer(env)
         store = LabelStore(run.label_file, read_only=True)
     except UserError as error:
@@ -178,11 +184,11 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
             path = shelf.path(clip.digest())
             drawn_in = 0.0
             if not path.exists():
-                shelf.folder.mkdir(exist_ok=True)
-                with hold(shelf.folder / ".turn", patience=60.0):
-                    frames = draw_clip(renderer, clip, stride)
-                drawn_in = time.perf_counter() - start
-                path = _keep(shelf, path.stem, frames)
+                with shelf.turn():
+                    if not path.exists():  # another window's process may have drawn it meanwhile
+                        frames = draw_clip(renderer, clip, stride)
+                        drawn_in = time.perf_counter() - start
+                        path = _keep(shelf, path.stem, frames)
             reply(Reel(number, str(path), fps, fps * stride / rate, drawn_in))
         except UserError as error:
             reply(NotDrawn(number, str(error)))

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from prefrl.labellers.player import Player, open_store
-from prefrl.labels.desk import Claim, Desk, own
+from prefrl.labels.answers import turned
+from prefrl.labels.desk import Claim, Desk
 from prefrl.run import Run
 
 NOT_SAVED = "Not saved: {}. The answer does not count yet: mend that and press the key again."
@@ -140,7 +141,7 @@ class Review(_AtDesk):
         super().__init__(run, player, labeller)
         labels = self._store.labels()
         self._claims = [Claim(label.query, label.swapped) for label in labels]
-        self._marks: list[str | None] = [own(label.answer, label.swapped) for label in labels]
+        self._marks: list[str | None] = [turned(label.answer, label.swapped) for label in labels]
         self.place = 0
         """Of the current pair among `count`."""
         self.count = len(labels)

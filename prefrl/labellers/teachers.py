@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from prefrl.errors import UserError, nearest
+from prefrl.labels.answers import ANSWERS
 
-ANSWERS = np.array(["left", "right", "equal", "skip"])
-LEFT, RIGHT, EQUAL, SKIP = range(4)
+LEFT, RIGHT, EQUAL, SKIP = (ANSWERS.index(a) for a in ("left", "right", "equal", "skip"))
 
 DRAWS = 3
 """Uniform random numbers that an answer takes."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pygame
 
-from prefrl.labellers.keys import ANSWERS, HELP, KEYS, REVIEW_HELP, REVIEW_KEYS, SHORTCUTS
+from prefrl.labellers.keys import HELP, KEYS, REVIEW_HELP, REVIEW_KEYS, SHORTCUTS
 from prefrl.labellers.notice import notice
 from prefrl.labellers.playback import TEMPI, Playback
 from prefrl.labellers.player import Pair, Player, Progress
 from prefrl.labellers.screen import Scene, Screen
 from prefrl.labellers.session import Labelling, Review, Session
+from prefrl.labels.answers import ANSWERS
 from prefrl.labels.desk import Claim
 
 SMALLEST = (640, 400)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prefrl.labels.schema import OTHER_SIDE, WITHDRAWN
-from prefrl.labels.store import QUERY_COLUMNS, Label, LabelStore, Query
+from prefrl.labels.answers import WITHDRAWN, Label, Query, turned
+from prefrl.labels.store import QUERY_COLUMNS, LabelStore
 
 CLAIM_SECONDS = 20.0
 """How long a claim holds unless it is renewed."""
@@ -122,11 +122,6 @@ class Desk:
         with self.store.transaction():
             self.store.db.execute("DELETE FROM claims WHERE session = ?", (self.session,))
 
-    def clear(self) -> None:
-        """End everybody's claims: for the first window after others were killed."""
-        with self.store.transaction():
-            self.store.db.execute("DELETE FROM claims")
-
     def show(self, claim: Claim) -> None:
         """Note that a pair is on the screen, for whoever watches the store."""
         self.store.db.execute(
@@ -157,7 +152,7 @@ class Desk:
         row = self.store.db.execute(
             "SELECT answer FROM standing WHERE query = ?", (claim.query.id,)
         ).fetchone()
-        return row and own(row[0], claim.swapped)
+        return row and turned(row[0], claim.swapped)
 
     def correct(self, claim: Claim, shown: str, *, seconds: float) -> None:
         """Put another answer in the place of the standing one; both stay in the store.
@@ -255,16 +250,17 @@ class Desk:
     def _record(self, claim: Claim, shown: str, seconds: float) -> None:
         self.store.answer(
             claim.query.id,
-            own(shown, claim.swapped),
+            turned(shown, claim.swapped),
             labeller=self._labeller,
             seconds=seconds,
             swapped=claim.swapped,
         )
 
 
-def own(shown: str, swapped: bool) -> str:
-    """An answer about the screen's sides as one in the query's own order; its own inverse."""
-    return OTHER_SIDE.get(shown, shown) if swapped else shown
+def end_claims(store: LabelStore) -> None:
+    """End everybody's claims."""
+    with store.transaction():
+        store.db.execute("DELETE FROM claims")
 
 
 def consistency(store: LabelStore) -> tuple[int, int]:

@@ -5,13 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from prefrl.errors import UserError
-
-ANSWERS = ("left", "right", "equal", "skip")
-
-WITHDRAWN = "withdrawn"
-"""Takes back the answer before it."""
-
-OTHER_SIDE = {"left": "right", "right": "left"}
+from prefrl.labels.answers import ANSWERS, WITHDRAWN
 
 _FIRST = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -95,32 +89,34 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
 
     Raises:
         UserError: The file is not a label store, or is of a newer version.
+        sqlite3.OperationalError: The disk is full or broken, or another program keeps it locked.
     """
     try:
         db, version = _open(path, "rw" if read_only else "rwc", patience)
     except sqlite3.DatabaseError as error:
-        if not (read_only and path.is_file() and _cannot_write(error)):
+        if not (read_only and path.is_file() and _code(error) in _NO_RIGHTS):
             raise _not_a_store(path, error) from None
         db, version = _open_untouched(path, patience)
     try:
-        foreign = not _tables(db) >= TABLES if version else read_only
-        if version <= VERSION and not read_only and not foreign:
+        if version > VERSION:
+            raise UserError(
+                f"'{path}' has label store version {version}, this prefrl reads up to "
+                f"{VERSION}: upgrade prefrl"
+            )
+        if not _tables(db) >= TABLES if version else read_only:
+            raise UserError(f"'{path}' is not a label store: it has no labels' tables")
+        if not read_only:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             if version < VERSION:
                 _migrate(db)
     except sqlite3.DatabaseError as error:
+        db.close()
         raise _not_a_store(path, error) from None
-    if version > VERSION:
+    except BaseException:
         db.close()
-        raise UserError(
-            f"'{path}' has label store version {version}, this prefrl reads up to "
-            f"{VERSION}: upgrade prefrl"
-        )
-    if foreign:
-        db.close()
-        raise UserError(f"'{path}' is not a label store: it has no labels' tables")
+        raise
     return db
 
 
@@ -132,12 +128,11 @@ def _open(path: Path, mode: str, patience: float) -> tuple[sqlite3.Connection, i
     """A connection and the version of the file."""
     place = f"{path.absolute().as_uri()}?mode={mode}"
     db = sqlite3.connect(place, isolation_level=None, timeout=patience, uri=True)
-    return db, db.execute("PRAGMA user_version").fetchone()[0]
-
-
-def _cannot_write(error: sqlite3.DatabaseError) -> bool:
-    """Whether SQLite lacks the right to make its working files beside the store."""
-    return any(words in str(error) for words in ("unable to open", "readonly"))
+    try:
+        return db, db.execute("PRAGMA user_version").fetchone()[0]
+    except BaseException:
+        db.close()
+        raise
 
 
 def _open_untouched(path: Path, patience: float) -> tuple[sqlite3.Connection, int]:
@@ -165,10 +160,32 @@ def _open_untouched(path: Path, patience: float) -> tuple[sqlite3.Connection, in
 
 def _not_a_store(path: Path, error: sqlite3.DatabaseError) -> Exception:
     """The disk's error as it is, or else a sentence about the file."""
-    words = ("disk I/O", "full", "readonly", "locked", "unable")
-    if any(word in str(error) for word in words):
+    if _code(error) in _NOT_THE_FILES:
         return error
     return UserError(f"'{path}' is not a label store: {error}")
+
+
+_NO_RIGHTS = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+"""SQLite may not make its working files beside the store."""
+
+_NOT_THE_FILES = _NO_RIGHTS | {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+}
+"""What goes wrong with a file that is a store."""
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether SQLite has waited in vain for another process's transaction."""
+    return isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_BUSY
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; -1 for errors of Python's module itself."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return -1 if code is None else code & 0xFF
 
 
 def _migrate(db: sqlite3.Connection) -> None:

@@ -18,14 +18,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from prefrl.clips.clip import Clip
-from prefrl.labels.schema import OTHER_SIDE, WITHDRAWN, connect
-
-PREFERENCE = {"left": 1.0, "right": 0.0, "equal": 0.5, "skip": None}
-"""Answer → preference for the left clip; None: cannot tell, not trained on."""
+from prefrl.labels.answers import WITHDRAWN, Label, Query, turned
+from prefrl.labels.schema import connect
 
 RECENT = 256
 """Clips kept in memory: what was just asked is soon read by labeller and fit."""
@@ -38,41 +36,6 @@ _STANDING = (  # answers as they stood at the agent's step ?1
     "(SELECT max(id) FROM answers WHERE ?1 IS NULL OR step <= ?1 GROUP BY query) "
     f"AND answer <> '{WITHDRAWN}')"
 )
-
-
-@dataclass(frozen=True)
-class Query:
-    """An ordered pair of clips that was put to a labeller."""
-
-    id: int
-    left_clip: int
-    right_clip: int
-    step: int
-    """The agent's step at asking."""
-    rule: str
-    repeats: int | None
-    """Query that this one probes again, if it is a probe."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """The standing answer to a query."""
-
-    query: Query
-    answer: str
-    """`left`, `right`, `equal` or `skip`: which clip is better, in the query's own order."""
-    labeller: str
-    seconds: float
-    """Time that the labeller took, s."""
-    swapped: bool
-    """Whether the left clip was shown on the right."""
-    step: int
-    """The agent's step at answering."""
-
-    @property
-    def preference(self) -> float | None:
-        """Preference for the left clip: 1, 0, ½, or None for a skip."""
-        return PREFERENCE[self.answer]
 
 
 class LabelStore:
@@ -94,6 +57,12 @@ class LabelStore:
         self._recent: dict[int, Clip] = {}
         self.db = connect(self.path, read_only=read_only, patience=patience)
         """The connection, for what else lives in this room."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the file; everything in it is already on disk."""
@@ -366,13 +335,13 @@ class LabelStore:
                 left = source.clip(label.query.left_clip)
                 right = source.clip(label.query.right_clip)
                 query = self.ask(left, right, step=0, rule=label.query.rule)
-                turned = self._is_turned(query, left)
+                other_way = self._is_turned(query, left)
                 self.answer(
                     query,
-                    OTHER_SIDE.get(label.answer, label.answer) if turned else label.answer,
+                    turned(label.answer, other_way),
                     labeller=label.labeller,
                     seconds=label.seconds,
-                    swapped=label.swapped != turned,
+                    swapped=label.swapped != other_way,
                     step=0,
                 )
         return len(labels)

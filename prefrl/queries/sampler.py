@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from prefrl.clips.clip import ClipBuffer
 from prefrl.queries.rules import Rule, Share, checked_score
@@ -96,8 +97,6 @@ def ensemble_sums(ensemble: RewardEnsemble, inputs: np.ndarray) -> np.ndarray:
     Args:
         inputs: `(n_clips, T, obs_dim + act_dim)`.
     """
-    import torch
-
     with torch.inference_mode():
         # In blocks that stay in the processor's cache.
         blocks = [ensemble.clip_sums(block) for block in torch.from_numpy(inputs).split(64)]

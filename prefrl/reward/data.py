@@ -8,7 +8,8 @@ clip share the fate of being held out, so no member is validated on a clip that 
 
 import numpy as np
 
-from prefrl.labels.store import Label, LabelStore
+from prefrl.labels.answers import Label
+from prefrl.labels.store import LabelStore
 
 
 class LabelledClips:

@@ -47,11 +47,17 @@ class RewardEnsemble(nn.Module):
         seed: Decides the first weights.
     """
 
+    weights: nn.ParameterList
+    """One per layer, `(members, fan_in, fan_out)`; `biases` are `(members, 1, fan_out)`."""
+    biases: nn.ParameterList
     input_mean: torch.Tensor
+    """`(width,)`, of what the networks see: observation and action, with `squares` and theirs."""
     input_sd: torch.Tensor
     output_mean: torch.Tensor
+    """`(members, 1)`, on the reference batch."""
     output_sd: torch.Tensor
     fits: torch.Tensor
+    """How many times it was brought to scale."""
 
     def __init__(
         self,
@@ -86,7 +92,10 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("output_mean", torch.zeros(members, 1))
         self.register_buffer("output_sd", torch.ones(members, 1))
         self.register_buffer("fits", torch.zeros((), dtype=torch.int64))
-        # Arrays on the memory of parameters and buffers, all of which change only in place.
+        self._look()
+
+    def _look(self) -> None:
+        """Take arrays on the memory of parameters and buffers, which change only in place."""
         layers = zip(self.weights, self.biases, strict=True)
         self._fits = self.fits.numpy()
         self._views = (
@@ -97,6 +106,10 @@ class RewardEnsemble(nn.Module):
             self.output_mean.numpy(),
             self.output_sd.numpy(),
         )
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._look()  # a copy has memory of its own
 
     @property
     def fitted(self) -> bool:
@@ -140,16 +153,6 @@ class RewardEnsemble(nn.Module):
         """
         *shape, length, width = inputs.shape
         return self(inputs.reshape(-1, width)).reshape(self.members, *shape, length).sum(-1)
-
-    @torch.inference_mode()
-    def preferences(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """Each member's probability that the left clip is preferred: `(members, n_pairs)`.
-
-        Args:
-            left, right: `(n_pairs, T, obs_dim + act_dim)`.
-        """
-        sums = self.clip_sums(torch.from_numpy(np.stack([left, right])))
-        return torch.sigmoid(sums[:, 0] - sums[:, 1]).numpy()
 
     def member_rewards(self, inputs: np.ndarray) -> np.ndarray:
         """Each member's normalised reward: `(members, n)`.
@@ -212,7 +215,9 @@ class RewardEnsemble(nn.Module):
 
     @torch.no_grad()
     def normalise_outputs(self, inputs: np.ndarray) -> None:
-        """Bring each member to mean 0 and sd 1 on `inputs`; frozen until the next call.
+        """Bring each member to mean 0 and sd 1 on `inputs`, frozen until the next call.
+
+        From the first time on, it is `fitted`.
 
         Args:
             inputs: `(n, obs_dim + act_dim)`, the reference batch.
