@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prefrl.agent.envs import PROBE_STEPS, probe, restarts_early
+from prefrl.agent.envs import TRIAL_STEPS, check_env, restarts_early
 from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import check_agent
 from prefrl.clips.clip import Clip, numbers
@@ -46,7 +46,7 @@ def check_inputs(config: Config) -> Clip:
     check_agent(config.agent, config.env.copies)
     limit = _time_limit(config)
     gsde = config.agent.sde_sample_freq > 0
-    sample = probe(config.env, config.clips.length, continuous=gsde)
+    sample = check_env(config.env, config.clips.length, continuous=gsde)
     _check_lengths(config, limit)
     if config.env.backend == "envpool":
         known = _check_pool(config)
@@ -112,7 +112,7 @@ def _check_pool(config: Config) -> set[str]:
     try:
         pool.reset()
         pool.action_space.seed(0)
-        for _ in range(PROBE_STEPS):
+        for _ in range(TRIAL_STEPS):
             *_, infos = pool.step(np.array([pool.action_space.sample()]))
     except RunFailed as error:
         raise UserError(str(error)) from None

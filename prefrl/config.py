@@ -52,7 +52,8 @@ class AgentConfig:
     max_grad_norm: float = 0.5
     net_arch: tuple[int, ...] = (64, 64)
     activation: str = "ReLU"
-    """A name in `prefrl.agent.ppo.ACTIVATIONS`, of a class in `torch.nn`."""
+    """A name in `prefrl.agent.ppo.ACTIVATIONS`, of a class in `torch.nn`. ReLU and Tanh are fast:
+    with others, SB3's own update is taken (`prefrl.agent.actor_critic`)."""
     log_std_init: float = -1.0
     """Natural logarithm of the first action noise's standard deviation (Box actions)."""
     sde_sample_freq: int = 0

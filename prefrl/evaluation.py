@@ -14,11 +14,14 @@ from prefrl.config import Config, EnvConfig
 from prefrl.environment import acting_in, checked_observations, make_env
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import checked_scores, load_score
-from prefrl.loop import correlation
+from prefrl.metrics import correlation
 from prefrl.run import Run
 
 SEED = 1_000_003
 """Of the first evaluation episode; far from any that training uses."""
+
+PIECE = 50
+"""Steps over which the correlation of learned and true return is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +88,13 @@ def roll_out(run: Run, episodes: int) -> list[Episode]:
     return done
 
 
-def random_returns(config: EnvConfig, episodes: int = 20) -> np.ndarray:
-    """`(episodes,)` true returns of a policy that draws its actions from the whole space."""
+def random_returns(config: EnvConfig) -> np.ndarray:
+    """`(20,)` true returns of a policy that draws its actions from the whole space."""
     env = make_env(config)
     env.action_space.seed(SEED)
-    returns = np.zeros(episodes)
+    returns = np.zeros(20)
     try:
-        for i in range(episodes):
+        for i in range(len(returns)):
             env.reset(seed=SEED + i)
             over = False
             while not over:
@@ -143,8 +146,8 @@ def _clip(env: Any, rows: list[tuple]) -> tuple[Clip, np.ndarray]:
 def deciding_return(config: Config) -> str:
     """The return by which episodes are better or worse: the one that the labels went by.
 
-    That is the oracle function's, if there was one, the learned one where people answered or labels
-    were taken over, else the true one.
+    That is the oracle function's, if there is one, the true one where an oracle answers, else (by
+    people, or from labels taken over alone) the learned one.
     """
     if config.run.true_reward:
         return "true_return"
@@ -159,19 +162,16 @@ def best_episode(episodes: list[Episode], by: str) -> Episode:
     return episodes[int(np.argmax(np.nan_to_num(returns, nan=-np.inf)))]
 
 
-def summarise(
-    episodes: list[Episode], by: str = "true_return", length: int = 50
-) -> tuple[dict[str, Any], float]:
+def summarise(episodes: list[Episode], by: str = "true_return") -> tuple[dict[str, Any], float]:
     """Means and deviations of all returns, and how learned and true return go together.
 
     Args:
         episodes: What `roll_out` gave.
         by: Name of the return that decides which episode is best.
-        length: Steps of the pieces over which the correlation is taken.
 
     Returns:
         The summary of `evaluate`, and the Pearson correlation of learned and true return over
-        pieces of `length` steps, rests left out (NaN without a learned reward).
+        pieces of `PIECE` steps, rests left out (NaN without a learned reward).
     """
     best = best_episode(episodes, by)
 
@@ -192,17 +192,17 @@ def summarise(
     }
     if "learned_return" not in best.rewards:
         return summary, float("nan")
-    pieces = [_piece_sums(episodes, name, length) for name in ("learned_return", "true_return")]
+    pieces = [_piece_sums(episodes, name) for name in ("learned_return", "true_return")]
     return summary, correlation(*pieces)
 
 
-def _piece_sums(episodes: list[Episode], name: str, length: int) -> np.ndarray:
+def _piece_sums(episodes: list[Episode], name: str) -> np.ndarray:
     """Sums of whole pieces: that of a rest would tell its length. A short episode is one piece."""
     rewards = [episode.rewards[name] for episode in episodes]
     return np.array(
         [
-            r[begin : begin + length].sum()
+            r[begin : begin + PIECE].sum()
             for r in rewards
-            for begin in range(0, max(1, len(r) - length + 1), length)
+            for begin in range(0, max(1, len(r) - PIECE + 1), PIECE)
         ]
     )

@@ -22,6 +22,7 @@ from prefrl.clips.recorder import ClipRecorder
 from prefrl.clock import Stopwatch
 from prefrl.errors import RunFailed, UserError
 from prefrl.labels.store import LabelStore
+from prefrl.metrics import correlation
 from prefrl.queries.rules import find_rule
 from prefrl.queries.sampler import select_pairs
 from prefrl.queries.schedule import LabelSchedule
@@ -322,20 +323,10 @@ class PreferenceLoop(BaseCallback):
     def _true_correlation(self) -> float:
         """Pearson correlation of learned and true return over the latest clips."""
         buffer = self.recorder.buffer
-        latest = np.arange(buffer.added - min(100, len(buffer)), buffer.added)
-        slots = latest % len(buffer.arrays["fresh"])
-        inputs = buffer.inputs(slots)
+        latest = buffer.latest(100)
+        inputs = buffer.inputs(latest)
         learned = self.ensemble.rewards(inputs.reshape(-1, inputs.shape[-1]))
         return correlation(
             learned.reshape(inputs.shape[:2]).sum(axis=1),
-            buffer.arrays["true_rewards"][slots].sum(axis=1),
+            buffer.arrays["true_rewards"][latest].sum(axis=1),
         )
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation of two `(n,)` arrays, NaN where either does not vary."""
-    if len(a) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return float("nan")
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])

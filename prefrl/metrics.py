@@ -7,6 +7,8 @@ together. A key that ends in `/<member>` stands for one column per member of the
 import csv
 from pathlib import Path
 
+import numpy as np
+
 from prefrl.clock import STAGES
 from prefrl.errors import UserError
 
@@ -142,3 +144,12 @@ def _text(value: float) -> str:
     if value != value:
         return ""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation of two `(n,)` arrays, NaN where either does not vary."""
+    if len(a) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return float("nan")
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

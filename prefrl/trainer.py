@@ -135,7 +135,10 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
 def _find_way_on(run: Run) -> Path | None:
     """The checkpoint to go on from; None where the run was stopped before its first.
 
-    Such a run starts again; its labels stay.
+    Such a run starts again; its labels stay. What the run depends on is tried, as at its start.
+
+    Raises:
+        UserError: It cannot go on.
     """
     checkpoint = run.checkpoint() if list_checkpoints(run.checkpoints) else None
     if checkpoint and not run.config.run.true_reward and not run.label_file.exists():

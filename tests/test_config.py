@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefrl.agent.envs import probe
+from prefrl.agent.envs import check_env
 from prefrl.config import Config
 from prefrl.configfile import (
     PRESETS,
@@ -111,7 +111,7 @@ def test_every_preset_fits_its_environment(path: Path):
     env_id = path.stem.replace("prefrl-", "prefrl/")
     config = load_config(env_id, {})
     assert config.rollout_steps % config.agent.batch_size == 0
-    assert len(probe(config.env, config.clips.length)) == config.clips.length
+    assert len(check_env(config.env, config.clips.length)) == config.clips.length
     assert path.read_text().startswith("#"), "a preset says where its numbers come from"
 
 

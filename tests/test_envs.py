@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 from envs.point_mass import PointMassEnv
-from prefrl.agent.envs import probe
+from prefrl.agent.envs import check_env
 from prefrl.config import EnvConfig
 from prefrl.environment import find_spec, make_env
 from prefrl.errors import RunFailed, UserError
@@ -39,9 +39,9 @@ def test_allowed_termination_ends_episodes():
 
 def test_early_end_is_refused_with_the_flag_that_overrides_it():
     with pytest.raises(UserError, match=r"CartPole-v1 ends episodes early.*--allow-termination"):
-        probe(EnvConfig("CartPole-v1"), length=10)
-    assert len(probe(EnvConfig("CartPole-v1", termination="allow"), length=10)) == 10
-    assert len(probe(EnvConfig("CartPole-v1", termination="ignore"), length=10)) == 10
+        check_env(EnvConfig("CartPole-v1"), length=10)
+    assert len(check_env(EnvConfig("CartPole-v1", termination="allow"), length=10)) == 10
+    assert len(check_env(EnvConfig("CartPole-v1", termination="ignore"), length=10)) == 10
 
 
 def act_until_the_end(env: gym.Env) -> None:
@@ -116,7 +116,7 @@ def write_own(tmp_path, module, observations, limit=30):
 def test_own_environment_is_imported_from_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     env_id = write_own(tmp_path, "own_flat", "spaces.Box(-1, 1, (3,))")
-    clip = probe(EnvConfig(env_id), length=20)
+    clip = check_env(EnvConfig(env_id), length=20)
     assert clip.observations.shape == (20, 3)
     assert clip.actions.shape == (20, 2)
     assert sys.path[-1] == str(tmp_path), "where it stands in the way of no other"
@@ -131,7 +131,7 @@ def test_what_an_own_environment_names_is_found_when_it_is_made(tmp_path, monkey
         "import sys\n\nimport gymnasium as gym\n\nsys.path.insert(0, 'vendor')\n"
         "gym.register('LateNamed-v7', entry_point='own_late:Own', max_episode_steps=30)\n"
     )
-    assert len(probe(EnvConfig("own_names:LateNamed-v7"), length=20)) == 20
+    assert len(check_env(EnvConfig("own_names:LateNamed-v7"), length=20)) == 20
     assert importlib.import_module("vendored").LIMIT == 30
 
 
@@ -148,7 +148,7 @@ def test_unsupported_environments_are_refused(tmp_path, observations, limit, mes
     module = f"own_{abs(hash((observations, limit)))}"
     env_id = write_own(tmp_path, module, observations, limit)
     with pytest.raises(UserError, match=message):
-        probe(EnvConfig(env_id), length=20)
+        check_env(EnvConfig(env_id), length=20)
 
 
 def test_unsupported_actions_are_refused(tmp_path):
@@ -156,13 +156,13 @@ def test_unsupported_actions_are_refused(tmp_path):
     text = text.format(observations="spaces.Box(-1, 1, (3,))", id="own_multi-v0", limit=30)
     (tmp_path / "own_multi.py").write_text(text)
     with pytest.raises(UserError, match="has actions MultiBinary"):
-        probe(EnvConfig("own_multi:own_multi-v0"), length=5)
+        check_env(EnvConfig("own_multi:own_multi-v0"), length=5)
 
 
 def test_state_dependent_exploration_needs_box_actions():
     with pytest.raises(UserError, match=r"explores in Box actions.*CartPole-v1 has Discrete"):
-        probe(EnvConfig("CartPole-v1", termination="allow"), length=5, continuous=True)
-    assert len(probe(EnvConfig("Pendulum-v1"), length=5, continuous=True)) == 5
+        check_env(EnvConfig("CartPole-v1", termination="allow"), length=5, continuous=True)
+    assert len(check_env(EnvConfig("Pendulum-v1"), length=5, continuous=True)) == 5
 
 
 def test_wrong_arguments_are_the_users_mistake():
@@ -238,10 +238,10 @@ class Cut(gym.Env):
 def test_an_early_end_is_one_whatever_it_is_called():
     gym.register("Cut-v0", entry_point=Cut, max_episode_steps=15)
     with pytest.raises(UserError, match=r"Cut-v0 ends episodes early \(after 5 random steps\)"):
-        probe(EnvConfig("Cut-v0"), length=3)
+        check_env(EnvConfig("Cut-v0"), length=3)
     env = make_env(EnvConfig("Cut-v0", termination="ignore"))
     env.reset()
     ends = [env.step(env.action_space.sample())[2:4] for _ in range(15)]
     assert ends == [(False, False)] * 14 + [(False, True)]
     gym.register("Whole-v0", entry_point=Cut, max_episode_steps=5)
-    assert len(probe(EnvConfig("Whole-v0"), length=3)) == 3
+    assert len(check_env(EnvConfig("Whole-v0"), length=3)) == 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prefrl.agent.envs import probe
+from prefrl.agent.envs import check_env
 from prefrl.config import EnvConfig
 from prefrl.labellers.oracle import checked_scores, load_score
 
@@ -24,7 +24,7 @@ ENVS = {
 def clips():
     """A clip of random actions for each example."""
     ignore = {"termination": "ignore"}
-    return {name: probe(EnvConfig(env_id, **ignore), 20) for name, env_id in ENVS.items()}
+    return {name: check_env(EnvConfig(env_id, **ignore), 20) for name, env_id in ENVS.items()}
 
 
 def prefers(name, better, worse):

@@ -13,7 +13,7 @@ from gymnasium.wrappers import RecordEpisodeStatistics
 
 import prefrl
 from envs.point_mass import PointMassEnv
-from prefrl.agent.envs import TimedVecEnv, can_be_restored, probe
+from prefrl.agent.envs import TimedVecEnv, can_be_restored, check_env
 from prefrl.clips.simulator import read_state, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
@@ -189,7 +189,7 @@ def test_it_is_tried_whether_an_environment_can_be_restored(env_id, exact):
 
 
 def test_a_state_that_is_no_number_is_left_alone():
-    assert len(probe(EnvConfig("Named-v0"), length=10)) == 10
+    assert len(check_env(EnvConfig("Named-v0"), length=10)) == 10
     env = gym.make("Named-v0")
     env.reset(seed=0)
     assert snapshot(env) is None
@@ -218,7 +218,7 @@ def test_observations_are_kept_although_their_array_is_used_again():
     for first, second in zip(roll_out(plain, 2), roll_out(reusing, 2), strict=True):
         np.testing.assert_array_equal(first.clip.observations, second.clip.observations)
     config = EnvConfig("Reusing-v0", copies=1)
-    assert len(np.unique(probe(config, length=10).observations[:, 0])) > 5
+    assert len(np.unique(check_env(config, length=10).observations[:, 0])) > 5
     envs = TimedVecEnv(config, seed=0, stopwatch=Stopwatch())
     envs.reset()
     for _ in range(15):

@@ -53,7 +53,7 @@ def record(end: int, length: int, rollouts: int, copies: int = 2) -> ClipRecorde
 def test_clips_are_consecutive_steps_of_one_episode(end):
     recorder = record(end, length=4, rollouts=6)
     assert len(recorder.buffer) > 20
-    for clip in recorder.buffer:
+    for clip in map(recorder.buffer.__getitem__, range(len(recorder.buffer))):
         episodes, steps = clip.observations.T
         assert len(set(episodes)) == 1, "a clip spans a reset"
         assert np.diff(steps).tolist() == [1, 1, 1]
@@ -82,7 +82,7 @@ def test_no_clip_spans_a_reset_from_outside():
     for _ in range(20):
         recorder.step(np.zeros(2, int))
     assert len(recorder.buffer) == 2 * 2 * 5
-    for clip in recorder.buffer:
+    for clip in map(recorder.buffer.__getitem__, range(len(recorder.buffer))):
         assert len(set(clip.observations[:, 0])) == 1
 
 

@@ -30,7 +30,8 @@ from prefrl.environment import (
 )
 from prefrl.errors import UserError, sentence
 
-PROBE_STEPS = 300
+TRIAL_STEPS = 300
+"""Random steps in which an environment shows what it is like."""
 
 
 class TimedVecEnv(DummyVecEnv):
@@ -41,7 +42,8 @@ class TimedVecEnv(DummyVecEnv):
 
     Args:
         config: Which environment, and how many.
-        seed: Of the first; each next one takes the next integer.
+        seed: Of the first; each next one takes the next integer. PPO seeds them anew where a run
+            starts, so that this is what a resumed one's new episodes are drawn by.
         stopwatch: Where the time is counted.
         drawable: Whether they can draw themselves.
     """
@@ -120,7 +122,7 @@ def can_be_restored(config: EnvConfig) -> bool:
     """Whether the environment goes on from a `snapshot` as if it had not been left.
 
     It is tried, because nobody can see what an environment keeps, and where: one goes on, and
-    another, which has been elsewhere, from the first one's snapshot, for `PROBE_STEPS` steps.
+    another, which has been elsewhere, from the first one's snapshot, for `TRIAL_STEPS` steps.
     """
     left, other = make_env(config), make_env(config)
     try:
@@ -132,7 +134,7 @@ def can_be_restored(config: EnvConfig) -> bool:
         if (saved := snapshot(left)) is None:
             return False
         restore(other, saved)
-        actions = [left.action_space.sample() for _ in range(PROBE_STEPS)]
+        actions = [left.action_space.sample() for _ in range(TRIAL_STEPS)]
         pairs = zip(_outcomes(left, actions), _outcomes(other, actions), strict=True)
         return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
     except (Exception, SystemExit):  # the user's own code may fail in any way
@@ -154,7 +156,7 @@ def _outcomes(env: gym.Env, actions: list) -> Iterator[np.ndarray]:
     yield np.array(env.reset()[0])
 
 
-def probe(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:
+def check_env(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:
     """Check an environment before a run, acting at random; give a clip of `length` steps.
 
     Args:
@@ -175,7 +177,7 @@ def probe(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:
             )
         inner = env.env if isinstance(env, FixedHorizon) else env
         try:
-            clip, ended = _act(inner, length, max(PROBE_STEPS, length))
+            clip, ended = _act(inner, length, max(TRIAL_STEPS, length))
         except (Exception, SystemExit) as error:  # the user's own code may fail in any way
             raise UserError(f"{config.id} fails under random actions: {sentence(error)}") from None
         if not np.isfinite(clip.observations).all():

@@ -35,6 +35,7 @@ class LearnedReward(VecEnvWrapper):
         self.episode_returns: deque[float] = deque(maxlen=20)
         """Learned returns of the latest whole episodes, as the reward was when they ran."""
         self.running_returns = np.zeros(recorder.num_envs)
+        """`(num_envs,)` learned return of each present episode so far."""
 
     def reset(self) -> VecEnvObs:
         self.running_returns[:] = 0

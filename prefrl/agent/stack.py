@@ -28,7 +28,8 @@ from prefrl.reward.fit import RewardFitter
 
 STREAMS = ("agent", "envs", "ensemble", "clips", "queries", "fit", "bootstrap", "mistakes")
 """What draws random numbers in a run, each from a stream of its own. Environments in this process
-are the exception: SB3's PPO seeds them from the agent's, and "envs" is for EnvPool's."""
+are the exception: SB3's PPO seeds them from the agent's where a run starts, and "envs" is for
+EnvPool's and for a resumed run's."""
 
 
 class Stack:

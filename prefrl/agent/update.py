@@ -30,7 +30,7 @@ class Losses(NamedTuple):
     policy: float
     value: float
     entropy: float
-    """Less the entropy of the actions, nats."""
+    """Minus the entropy of the actions, nats."""
     approx_kl: float
     clip_fraction: float
 

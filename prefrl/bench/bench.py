@@ -186,7 +186,7 @@ def _measure_random_actions(suite: Suite, results: Results) -> None:
     for task in suite.tasks:
         if (task, RANDOM_ACTIONS, 0) not in results.rows:
             try:
-                returns = random_returns(suite.plain(task))
+                returns = random_returns(suite.reference_env(task))
             except Exception as error:  # the user's own code may fail in any way
                 log.warning("random actions in %s fail: %s", task, sentence(error))
                 continue

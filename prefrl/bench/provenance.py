@@ -98,7 +98,7 @@ class Provenance:
 
     def measured_elsewhere(self, suite: Suite, task: str) -> bool:
         """Whether random actions were measured in another environment than the suite's."""
-        place = asdict(suite.plain(task))
+        place = asdict(suite.reference_env(task))
         return self._random_actions.get(task, place) != place or bool(
             self._edited_file(task, RANDOM_ACTIONS, [module_file(task)])
         )
@@ -106,7 +106,7 @@ class Provenance:
     def note(self, suite: Suite) -> None:
         """Write down what the suite is run with, beside what is known already."""
         for task in suite.tasks:
-            self._random_actions[task] = asdict(suite.plain(task))
+            self._random_actions[task] = asdict(suite.reference_env(task))
             self._note_files(task, RANDOM_ACTIONS, [module_file(task)])
         for (task, name), config in _configurations(suite):
             self._versions |= versions(config)

@@ -21,8 +21,8 @@ def mean(scores: Scores) -> np.ndarray:
     return np.mean([task.mean(axis=-1) for task in scores], axis=0)
 
 
-def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Student's interval of the mean of `(n_runs,)` values, for the few runs of one task.
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of `(n_runs,)` values, for the few runs of one task.
 
     The bootstrap's would hold the mean of three, five and ten normally distributed values in 75,
     82 and 90 % of cases instead of 95 (1,500 draws each).
@@ -35,7 +35,7 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
         return float("nan"), float("nan")
     from scipy.special import stdtrit
 
-    margin = float(stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(n))
+    margin = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
     return float(values.mean()) - margin, float(values.mean()) + margin
 
 

@@ -19,7 +19,7 @@ both hold a key, the condition's value counts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class Suite:
             if seed < counts[task]
         ]
 
-    def plain(self, task: str) -> EnvConfig:
+    def reference_env(self, task: str) -> EnvConfig:
         """The environment in which random actions are measured: the reference's, or the first's."""
         return self.config(task, self.reference or next(iter(self.conditions))).env
 
@@ -163,56 +163,77 @@ def suite_from_tree(name: str, tree: Any) -> Suite:
             raise UserError(
                 f"suite '{name}' has an unknown key '{key}': {nearest(key, list(KEYS))}"
             )
-    parts: dict[str, dict[str, dict[str, Any]]] = {}
-    for part in ("tasks", "conditions"):
-        entries = _mapping(tree.get(part), f"'{part}' of suite '{name}'")
-        if not entries:
-            raise UserError(f"suite '{name}' has no {part}")
-        parts[part] = {
-            key: _mapping({} if value is None else value, f"'{key}' in '{part}' of suite '{name}'")
-            for key, value in entries.items()
-        }
-    for task in parts["tasks"]:
+    tasks, conditions = (_read_part(name, tree, part) for part in ("tasks", "conditions"))
+    for task in tasks:
         try:
             find_spec(task)
         except UserError as error:
             raise UserError(f"suite '{name}': {error}") from None
-    for condition in parts["conditions"]:
+    for condition in conditions:
         if condition in RESERVED or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", condition):
             raise UserError(
                 f"suite '{name}': a condition cannot be called '{condition}': take letters, "
                 f"digits, '-', '+', '.' and '_'"
             )
-    default = tree.get("seeds", 5)
-    seeds = {task: values.pop("seeds", default) for task, values in parts["tasks"].items()}
+    seeds = _take_seeds(name, tasks, tree.get("seeds", 5))
+    for part in (tasks, conditions):
+        _check_sections(name, part)
+    named = {key: _read_condition(name, tree, key, conditions) for key in ("reference", "baseline")}
+    suite = Suite(name, str(tree.get("about") or ""), seeds, tasks, conditions, **named)
+    _check_labellers(suite)
+    return suite
+
+
+def _read_part(name: str, tree: dict[str, Any], part: str) -> dict[str, dict[str, Any]]:
+    """`tasks` or `conditions`, each with its overrides."""
+    entries = _mapping(tree.get(part), f"'{part}' of suite '{name}'")
+    if not entries:
+        raise UserError(f"suite '{name}' has no {part}")
+    return {
+        key: _mapping({} if value is None else value, f"'{key}' in '{part}' of suite '{name}'")
+        for key, value in entries.items()
+    }
+
+
+def _take_seeds(name: str, tasks: dict[str, dict[str, Any]], default: Any) -> dict[str, int]:
+    """How many seeds each task has, which is taken out of its overrides."""
+    seeds = {task: values.pop("seeds", default) for task, values in tasks.items()}
     for task, count in seeds.items():
         if type(count) is not int or count < 1:
             raise UserError(f"suite '{name}': seeds of {task} must be at least 1, got {count!r}")
-    for where in ("tasks", "conditions"):
-        for key, values in parts[where].items():
-            for section, inner in values.items():
-                inner = _mapping(inner, f"section '{section}' of '{key}' of suite '{name}'")
-                if section == "run" and "seed" in inner:
-                    raise UserError(
-                        f"suite '{name}': '{key}' sets run.seed, but each run has a seed of its "
-                        f"own: say how many with 'seeds'"
-                    )
-    named = {key: str(tree.get(key) or "") for key in ("reference", "baseline")}
-    for key, value in named.items():
-        if value and value not in parts["conditions"]:
-            hint = nearest(value, list(parts["conditions"]))
-            raise UserError(f"suite '{name}': {key} '{value}' is none of its conditions: {hint}")
-    suite = Suite(
-        name, str(tree.get("about") or ""), seeds, parts["tasks"], parts["conditions"], **named
-    )
+    return seeds
+
+
+def _read_condition(name: str, tree: dict[str, Any], key: str, conditions: Iterable[str]) -> str:
+    """The condition that is the suite's `reference` or `baseline`; empty if none is."""
+    value = str(tree.get(key) or "")
+    if value and value not in conditions:
+        hint = nearest(value, list(conditions))
+        raise UserError(f"suite '{name}': {key} '{value}' is none of its conditions: {hint}")
+    return value
+
+
+def _check_sections(name: str, part: dict[str, dict[str, Any]]) -> None:
+    """Whether tasks or conditions hold sections of a configuration, and leave the seed alone."""
+    for key, values in part.items():
+        for section, inner in values.items():
+            inner = _mapping(inner, f"section '{section}' of '{key}' of suite '{name}'")
+            if section == "run" and "seed" in inner:
+                raise UserError(
+                    f"suite '{name}': '{key}' sets run.seed, but each run has a seed of its "
+                    f"own: say how many with 'seeds'"
+                )
+
+
+def _check_labellers(suite: Suite) -> None:
+    """Whether each run's configuration can work, without a person."""
     for task in suite.tasks:
         for condition in suite.conditions:
             if suite.config(task, condition).watched:
                 raise UserError(
-                    f"suite '{name}', {task} under '{condition}': nobody is at hand to answer: "
-                    f"take labeller 'oracle', or `prefrl train` for people"
+                    f"suite '{suite.name}', {task} under '{condition}': nobody is at hand to "
+                    f"answer: take labeller 'oracle', or `prefrl train` for people"
                 )
-    return suite
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:

@@ -131,18 +131,15 @@ def _scales(returns: Returns, reference: str) -> dict[str, tuple[float, float]]:
     return found
 
 
-def summarise(
-    rows: Sequence[Row], *, reference: str = "", baseline: str = "", seed: int = 0
-) -> list[Summary]:
+def summarise(rows: Sequence[Row], *, reference: str = "", baseline: str = "") -> list[Summary]:
     """One summary per task and condition, then one per condition over all its tasks.
 
     Args:
         rows: The runs, and those of random actions.
         reference: The condition that counts as 1; nothing is normalised without one.
         baseline: The condition over which others may be an improvement.
-        seed: Of the bootstrap.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     returns = returns_of(rows)
     normalised = normalise(returns, reference)
     pairs = pair_up(rows, reference, baseline)

@@ -11,7 +11,7 @@ A clip is what a labeller judges and what the reward ensemble learns from::
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,8 @@ class Clip:
         for name in ("observations", "actions", "true_rewards", "states"):
             object.__setattr__(self, name, _fixed(getattr(self, name)))
         object.__setattr__(self, "infos", {k: _fixed(v) for k, v in self.infos.items()})
+        if self.frames is not None:
+            object.__setattr__(self, "frames", _fixed(self.frames))
 
     def __len__(self) -> int:
         return len(self.true_rewards)
@@ -149,7 +151,9 @@ class ClipBuffer:
             "steps": np.zeros(capacity, np.int64),
             "fresh": np.zeros(capacity, bool),
         }
+        """By what they hold of each clip, one row per clip; `fresh`: no query has used it yet."""
         self.added = 0
+        """Clips ever added; the latest `capacity` of them are there."""
 
     def __len__(self) -> int:
         return min(self.added, len(self.arrays["fresh"]))
@@ -166,9 +170,6 @@ class ClipBuffer:
             step=int(a["steps"][index]),
             frames=self._frames.get(int(index)),
         )
-
-    def __iter__(self) -> Iterator[Clip]:
-        return (self[i] for i in range(len(self)))
 
     def add(self, *, frames: np.ndarray | None = None, **values: np.ndarray | int) -> None:
         """Copy one clip into the oldest slot: one value for each of `arrays` but `fresh`."""
@@ -187,6 +188,11 @@ class ClipBuffer:
         """`(n,)` indices of clips that no query has used yet."""
         fresh = np.flatnonzero(self.arrays["fresh"])
         return np.intersect1d(fresh, list(self._frames)).astype(int) if self._framed else fresh
+
+    def latest(self, n: int) -> np.ndarray:
+        """`(m,)` indices of the latest clips, oldest first, `m` at most `n`."""
+        count = min(n, len(self))
+        return np.arange(self.added - count, self.added) % len(self.arrays["fresh"])
 
     def take(self, index: int) -> Clip:
         """The clip at `index`, marked as used."""

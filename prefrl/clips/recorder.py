@@ -10,6 +10,7 @@ still the environment's::
 Clips never cross a reset and never alias the rollout's memory.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -112,7 +113,9 @@ class ClipRecorder(VecEnvWrapper):
         self._scenes: Scenes = SceneReader([])
         self._states = np.zeros((0, 0))
         self.last_observations = np.zeros((venv.num_envs, self.dims[0]), np.float32)
+        """`(num_envs, obs_dim)`, raw, before the next step."""
         self.last_inputs = np.zeros((venv.num_envs, sum(self.dims)), np.float32)
+        """`(num_envs, obs_dim + act_dim)`, what the ensemble sees of the latest step."""
 
     @property
     def rollout_size(self) -> int:
@@ -159,9 +162,8 @@ class ClipRecorder(VecEnvWrapper):
 
     def recent_inputs(self, n: int) -> np.ndarray:
         """`(m, obs_dim + act_dim)` float32 of the latest clips' steps, `m` at most `n`."""
-        count = min(-(-n // self.length), len(self.buffer))
-        slots = np.arange(self.buffer.added - count, self.buffer.added) % self.capacity
-        return self.buffer.inputs(slots).reshape(-1, sum(self.dims))[-n:]
+        latest = self.buffer.latest(math.ceil(n / self.length))
+        return self.buffer.inputs(latest).reshape(-1, sum(self.dims))[-n:]
 
     def step_async(self, actions: np.ndarray) -> None:
         obs_dim = self.dims[0]

@@ -65,7 +65,7 @@ def check_display() -> None:
 
 
 def close_display() -> None:
-    """Undo `open_display`."""
+    """Let go of the display and the fonts."""
     import pygame
 
     pygame.font.quit()

@@ -135,7 +135,7 @@ class RewardEnsemble(nn.Module):
         )
 
     def _member(self, member: int, x: torch.Tensor) -> torch.Tensor:
-        """Raw outputs `(n,)` of one member for scaled inputs `(n, obs_dim + act_dim)`."""
+        """Raw outputs `(n,)` of one member for scaled inputs `(n, width)`, squares included."""
         first, last = x, len(self.weights) - 1
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.addmm(bias[member], x, weight[member])
