@@ -85,34 +85,34 @@ class Training:
     def go(self) -> None:
         """Train to the end, and write down the result."""
         with self._opened:
-            self._train()
-            if self._stack.ensemble and not self._stack.ensemble.fitted:
-                self._note_end("untaught")
-                raise RunFailed(self._why_nothing())
-            self._run.finish(self._result())
-            self._note_end("finished")
+            try:
+                self._learn()
+                if self._stack.ensemble and not self._stack.ensemble.fitted:
+                    self._note_end("untaught")
+                    raise RunFailed(self._why_nothing())
+                self._run.finish(self._result())
+                self._note_end("finished")
+            except EndedEarly as error:
+                if not (self._store and self._store.count_answered()):
+                    raise
+                raise EndedEarly(
+                    f"{error}; --labels-from {self._run.label_file} takes the answers along"
+                ) from error
             self._say_what_was_not_asked()
 
-    def _note_end(self, state: str) -> None:
-        if self._store:
-            self._store.note(state=state)
-
-    def _train(self) -> None:
+    def _learn(self) -> None:
         config, model = self._run.config, self._stack.model
         model.set_logger(Logger(None, []))
         callbacks: list[BaseCallback] = [self._keeper]
         if self._loop:
             callbacks.append(self._loop)
         remaining = config.run.steps - model.num_timesteps
-        try:
-            if remaining > 0:
-                model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
-        except EndedEarly as error:
-            if not (self._store and self._store.count_answered()):
-                raise
-            raise EndedEarly(
-                f"{error}; --labels-from {self._run.label_file} takes the answers along"
-            ) from error
+        if remaining > 0:
+            model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+
+    def _note_end(self, state: str) -> None:
+        if self._store:
+            self._store.note(state=state)
 
     def _say_what_was_not_asked(self) -> None:
         """Warn of labels for which there were no clips, as where episodes end early."""

@@ -204,21 +204,28 @@ def answered_run(asked_run):
     return run
 
 
+REFUSALS = {
+    "unable to open database file": sqlite3.SQLITE_CANTOPEN,
+    "attempt to write a readonly database": sqlite3.SQLITE_READONLY_DIRECTORY,
+}
+"""What SQLite says of a WAL database: on a read-only disk, and in another user's folder."""
+
+
 def refuse_sqlite(monkeypatch, words, unless="immutable"):
     """Have SQLite say of each database that it cannot be opened, unless its address has a word."""
     connect = sqlite3.connect
 
     def refuse(place, **options):
         if unless not in place:
-            raise sqlite3.OperationalError(words)
+            error = sqlite3.OperationalError(words)
+            error.sqlite_errorcode = REFUSALS[words]
+            raise error
         return connect(place, **options)
 
     monkeypatch.setattr(sqlite3, "connect", refuse)
 
 
-@pytest.mark.parametrize(
-    "words", ["unable to open database file", "attempt to write a readonly database"]
-)  # what SQLite says of a WAL database: on a read-only disk, and in another user's folder
+@pytest.mark.parametrize("words", REFUSALS)
 def test_answers_on_a_read_only_disk_can_be_exported(answered_run, words, monkeypatch, capsys):
     refuse_sqlite(monkeypatch, words)
     assert len(export(answered_run, "labels.csv").read_text().splitlines()) == 4
@@ -242,15 +249,6 @@ def test_a_store_that_cannot_be_read_is_named(answered_run, monkeypatch):
     refuse_sqlite(monkeypatch, "unable to open database file", unless="nowhere")
     with pytest.raises(UserError, match=r"cannot read '.*labels\.db': unable to open"):
         export(answered_run, "labels.csv")
-
-
-def test_windows_share_their_lock(asked_run):
-    run = asked_run()
-    with hold(run.window_lock, shared=True) as one, hold(run.window_lock, shared=True) as two:
-        assert one
-        assert two
-        assert is_held(run.window_lock)
-    assert not is_held(run.window_lock)
 
 
 def test_a_review_is_no_window_to_answer_in(answered_run, monkeypatch):

@@ -13,7 +13,7 @@ from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player
 from prefrl.labellers.reel import Reel
 from prefrl.labelling import at_window
 from prefrl.labels.desk import Desk, end_claims
-from prefrl.lock import hold
+from prefrl.lock import hold, is_held
 
 
 @pytest.fixture
@@ -179,3 +179,12 @@ def test_closing_lets_go_of_the_claims(asked_run):
     playing.close()
     assert store.db.execute("SELECT count(*) FROM claims").fetchone()[0] == 0
     store.close()
+
+
+def test_windows_share_their_lock(asked_run):
+    run = asked_run()
+    with hold(run.window_lock, shared=True) as one, hold(run.window_lock, shared=True) as two:
+        assert one
+        assert two
+        assert is_held(run.window_lock)
+    assert not is_held(run.window_lock)

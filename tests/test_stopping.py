@@ -82,13 +82,13 @@ def test_a_signal_while_the_policy_is_evaluated_stops_the_run(monkeypatch):
 
 
 def test_a_signal_in_the_last_rollout_stops_before_the_evaluation(monkeypatch):
-    learn = Training._train
+    learn = Training._learn
 
     def train(training):
         learn(training)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Training, "_train", train)
+    monkeypatch.setattr(Training, "_learn", train)
     monkeypatch.setattr(prefrl.training, "roll_out", lambda *_: pytest.fail("it was evaluated"))
     with pytest.raises(Interrupted, match="prefrl resume run"):
         prefrl.train(POINT, out="run", **SMALL)
