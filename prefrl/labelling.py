@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from prefrl.labels.answers import turned
 from prefrl.labels.desk import end_claims
 from prefrl.lock import hold
 from prefrl.run import Run
+
+if TYPE_CHECKING:
+    from prefrl.labellers.player import Player
+    from prefrl.labellers.session import Session
 
 
 def label(
@@ -101,11 +105,9 @@ def at_window(run: Run) -> Iterator[None]:
         yield
 
 
-def _farewell(run: Run, session: object, player: Any, latencies: list[float]) -> str:
-    from prefrl.labellers.session import Labelling
-
+def _farewell(run: Run, session: "Session", player: "Player", latencies: list[float]) -> str:
     lines = []
-    if isinstance(session, Labelling) and session.seconds:
+    if session.seconds:
         lines.append(
             f"{len(session.seconds)} answers, {np.median(session.seconds):.1f} s each (median)"
         )
@@ -114,16 +116,14 @@ def _farewell(run: Run, session: object, player: Any, latencies: list[float]) ->
         lines.append(f"from a key to the next pair: {p50:.0f} ms (median), {p99:.0f} ms (p99)")
     if player.seconds_drawn:
         lines.append(f"drawing a pair: {2000 * np.median(player.seconds_drawn):.0f} ms (median)")
-    lines.append(_next_step(run, session, player.progress.state))
+    lines.append(_next_step(run, player.progress.state, reviews=session.reviews))
     return "\n".join(lines)
 
 
-def _next_step(run: Run, session: object, state: str) -> str:
+def _next_step(run: Run, state: str, *, reviews: bool) -> str:
     """How to come back, and what the training does in the meantime."""
-    from prefrl.labellers.session import Review
-
     again = f"`prefrl label {run.typed}` opens the window again"
-    if isinstance(session, Review):
+    if reviews:
         return f"`prefrl label {run.typed} --review` leads through the answers again"
     if state == "finished":
         return f"training has finished; `prefrl label {run.typed} --review` shows the answers"

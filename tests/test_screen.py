@@ -11,7 +11,7 @@ from prefrl.labellers import display
 from prefrl.labellers.keys import KEYS
 from prefrl.labellers.player import Progress
 from prefrl.labellers.screen import THEMES
-from prefrl.labellers.window import status
+from prefrl.labellers.session import status
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from prefrl.labellers.player import Player, open_store
+from prefrl.labellers.player import Player, Progress, open_store
 from prefrl.labels.answers import turned
 from prefrl.labels.desk import Claim, Desk
 from prefrl.run import Run
@@ -21,8 +21,22 @@ ELSEWHERE = "This pair was answered at another window in the meantime."
 NOTHING_TO_UNDO = "There is nothing to take back."
 
 
+STANDSTILL = {
+    "waiting": "waits for labels",
+    "paused": "is paused",
+    "finished": "has finished",
+    "untaught": "has ended: too few labels",
+}
+"""What training does instead of going on, by `Progress.state`."""
+
+
 class Session(Protocol):
     """What the window needs of what a person does."""
+
+    reviews: bool
+    """Whether answered pairs are looked through: one may be passed by without an answer."""
+    seconds: list[float]
+    """Taken for each new answer of this session that was not taken back."""
 
     @property
     def current(self) -> Claim | None:
@@ -44,6 +58,9 @@ class Session(Protocol):
     def show(self) -> None:
         """Note that the current pair is on the screen now."""
 
+    def status(self, progress: Progress) -> str:
+        """The line at the bottom of the window."""
+
     def close(self) -> None:
         """Let go of the store."""
 
@@ -52,6 +69,7 @@ class _AtDesk:
     """A session's own connection to the store, in the window's thread."""
 
     def __init__(self, run: Run, player: Player, labeller: str) -> None:
+        self.seconds: list[float] = []
         self._player = player
         self._store = open_store(run)
         self._desk = Desk(
@@ -84,11 +102,11 @@ class Labelling(_AtDesk):
         labeller: Who sits here; what they answered before can be taken back too.
     """
 
+    reviews = False
+
     def __init__(self, run: Run, player: Player, labeller: str) -> None:
         super().__init__(run, player, labeller)
         self._history = [Claim(label.query, label.swapped) for label in self._desk.answered()]
-        self.seconds: list[float] = []
-        """Taken for each answer of this session that was not taken back."""
 
     @property
     def mark(self) -> str | None:
@@ -127,6 +145,9 @@ class Labelling(_AtDesk):
     def forward(self) -> None:
         pass
 
+    def status(self, progress: Progress) -> str:
+        return status(progress, self.seconds)
+
 
 class Review(_AtDesk):
     """Answered pairs, with the answer marked; another answer corrects it.
@@ -136,6 +157,8 @@ class Review(_AtDesk):
         player: Fetches the pairs; must not take new ones.
         labeller: Who corrects.
     """
+
+    reviews = True
 
     def __init__(self, run: Run, player: Player, labeller: str) -> None:
         super().__init__(run, player, labeller)
@@ -175,6 +198,11 @@ class Review(_AtDesk):
         self.place = max(0, min(self.count - 1, self.place + 1))
         self._turn()
 
+    def status(self, progress: Progress) -> str:
+        if not self.count:
+            return "no pair has been answered yet"
+        return f"pair {self.place + 1} of {self.count}   ·   {self.corrected} corrected"
+
     def _turn(self) -> None:
         if self.count:
             with contextlib.suppress(sqlite3.Error):  # it may have been corrected elsewhere
@@ -182,3 +210,23 @@ class Review(_AtDesk):
         before = self._claims[max(0, self.place - 1) : self.place]
         with self._player.lock:
             self._player.claims = self._claims[self.place : self.place + 3] + before
+
+
+def status(progress: Progress, seconds: list[float]) -> str:
+    """The line at the bottom.
+
+    Args:
+        progress: What is known of the run.
+        seconds: Taken for each answer of this session.
+    """
+    parts = [f"{progress.given} of {progress.budget} labels"]
+    if seconds:
+        parts.append(f"{np.median(seconds[-20:]):.1f} s per label")
+    parts.append(f"{progress.waiting} pair{'s' if progress.waiting != 1 else ''} waiting")
+    if progress.noted:
+        parts.append(f"step {progress.step:,}")
+    if progress.state == "training" and progress.noted:
+        parts.append(f"{progress.steps_per_second:,.0f} steps/s")
+    elif progress.state in STANDSTILL:
+        parts.append(f"training {STANDSTILL[progress.state]}")
+    return "   ·   ".join(parts)

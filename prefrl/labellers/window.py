@@ -15,9 +15,9 @@ import pygame
 from prefrl.labellers.keys import HELP, KEYS, REVIEW_HELP, REVIEW_KEYS, SHORTCUTS
 from prefrl.labellers.notice import notice
 from prefrl.labellers.playback import TEMPI, Playback
-from prefrl.labellers.player import Pair, Player, Progress
+from prefrl.labellers.player import Pair, Player
 from prefrl.labellers.screen import Scene, Screen
-from prefrl.labellers.session import Labelling, Review, Session
+from prefrl.labellers.session import Session
 from prefrl.labels.answers import ANSWERS
 from prefrl.labels.desk import Claim
 
@@ -32,14 +32,6 @@ FEEDBACK = 0.03
 
 AFTERGLOW = 0.4
 """Seconds that its button shows the answer after that."""
-
-STANDSTILL = {
-    "waiting": "waits for labels",
-    "paused": "is paused",
-    "finished": "has finished",
-    "untaught": "has ended: too few labels",
-}
-"""What training does instead of going on, by `Progress.state`."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ class Window:
         self._question = question
         self._run = run
         self._clock = clock
-        self._reviews = isinstance(session, Review)
+        self._reviews = session.reviews
         self._keys = REVIEW_KEYS if self._reviews else KEYS
         self._window = pygame.Window(title, size or _good_size(), resizable=True)
         self._window.minimum_size = SMALLEST
@@ -299,37 +291,11 @@ class Window:
         ]
 
     def _status(self) -> str:
-        if isinstance(self._session, Review):
-            if not self._session.count:
-                return "no pair has been answered yet"
-            place = f"pair {self._session.place + 1} of {self._session.count}"
-            return f"{place}   ·   {self._session.corrected} corrected"
-        seconds = self._session.seconds if isinstance(self._session, Labelling) else []
-        line = status(self._player.progress, seconds)
+        line = self._session.status(self._player.progress)
         if self._pair and self._playback and self._playback.stopped:
             frame = self._playback.frame(self._clock())
             line = f"paused at frame {frame + 1} of {len(self._pair.left)}   ·   {line}"
         return line
-
-
-def status(progress: Progress, seconds: list[float]) -> str:
-    """The line at the bottom.
-
-    Args:
-        progress: What is known of the run.
-        seconds: Taken for each answer of this session.
-    """
-    parts = [f"{progress.given} of {progress.budget} labels"]
-    if seconds:
-        parts.append(f"{np.median(seconds[-20:]):.1f} s per label")
-    parts.append(f"{progress.waiting} pair{'s' if progress.waiting != 1 else ''} waiting")
-    if progress.noted:
-        parts.append(f"step {progress.step:,}")
-    if progress.state == "training" and progress.noted:
-        parts.append(f"{progress.steps_per_second:,.0f} steps/s")
-    elif progress.state in STANDSTILL:
-        parts.append(f"training {STANDSTILL[progress.state]}")
-    return "   ·   ".join(parts)
 
 
 def _good_size() -> tuple[int, int]:
