@@ -57,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
     add("--preset", metavar="NAME", help="a preset, or the path of a YAML file")
     add("--true-reward", action="store_true", help="train on the environment's own reward")
     add("--labels-from", metavar="DB", help="a finished labels.db to start from")
-    add("--allow-termination", action="store_true", help="let episodes end early")
+    early = "let episodes end early; what is shorter than a clip is not asked about"
+    add("--allow-termination", action="store_true", help=early)
     _quiet(train)
 
     resume = command("resume", _resume, "go on with a run that was stopped")

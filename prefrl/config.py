@@ -81,7 +81,7 @@ class QueryConfig:
     candidates: int = 10
     """Candidate pairs looked at for each query asked (Christiano et al. 2017, appendix A)."""
     batch: int = 0
-    """Queries asked at once after the first batch; 0: one fortieth of the budget."""
+    """Queries asked at once, at least, after the first batch; 0: one fortieth of the budget."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class LabelConfig:
     source: str = ""
     """A finished `labels.db` whose labels are taken over at the start."""
     initial: float = 0.25
-    """Share of the budget spent on the untrained policy's clips (Christiano et al. 2017)."""
+    """Share of the budget, at least, that the untrained policy gets (Christiano et al. 2017):
+    all that is due once there are clips enough, and PPO's first update comes a rollout later."""
     decay: float = 0.5
     """The label rate falls as 1 / (1 + decay * progress), where progress is 1 at `until`; 0: a
     constant rate. That of Christiano et al. 2017 at step T, 2e6 / (T + 2e6), is 0.2 for `until` at

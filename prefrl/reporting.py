@@ -119,7 +119,7 @@ def _disagreement(axis: Any, data: dict[str, np.ndarray]) -> None:
     axis.set(
         title="Disagreement of the members",
         xlabel=STEPS,
-        ylabel="sd over members (reward has sd 1)",
+        ylabel="sd over members (sd of the first batch: 1)",
         ylim=(0, None),
     )
 

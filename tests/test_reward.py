@@ -111,6 +111,19 @@ def test_preference_model(seed, shift):
 
 
 @pytest.mark.parametrize("squares", [False, True])
+def test_inputs_far_from_zero_are_brought_to_scale(squares):
+    """Such as pressures, times or places, of which float32 sums are off by more than they vary."""
+    ensemble = RewardEnsemble(3, 2, squares=squares)
+    x = inputs(100_000, 5) + np.float32(10_000)
+    ensemble.normalise_inputs(x)
+    np.testing.assert_allclose(ensemble.input_mean[:5], 10_000, atol=0.01)
+    np.testing.assert_allclose(ensemble.input_sd[:5], 1, atol=0.01)
+    if squares:
+        np.testing.assert_allclose(ensemble.input_mean[5:], 1, atol=0.02)
+        np.testing.assert_allclose(ensemble.input_sd[5:], np.sqrt(2), atol=0.03)
+
+
+@pytest.mark.parametrize("squares", [False, True])
 def test_an_input_that_never_changes_counts_for_nothing(squares):
     """As where a goal's place is: its mean, rounded to float32, depends on how many there are."""
     ensemble = RewardEnsemble(obs_dim=2, act_dim=1, squares=squares)

@@ -190,3 +190,19 @@ def test_knobs_are_turned_by_name():
 def test_knobs_that_cannot_be_turned_so(words, message):
     with pytest.raises(UserError, match=message):
         teacher(words)
+
+
+def test_the_same_scores_in_another_order_are_equal():
+    rng = np.random.default_rng(0)
+    left = rng.choice([0.1, 0.3, 0.7, 0.0], (500, 50))
+    right = rng.permuted(left, axis=1)
+    assert (left.sum(axis=1) != right.sum(axis=1)).any(), "by rounding"
+    draws = rng.random((500, DRAWS))
+
+    def answered(other):
+        return {ANSWERS[place] for place in TEACHERS["oracle"].answer(left, other, draws)}
+
+    assert answered(right) == {"equal"}
+    closer = right.copy()
+    closer[:, 0] += 1e-6
+    assert answered(closer) == {"right"}

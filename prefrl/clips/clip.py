@@ -42,7 +42,7 @@ class Clip:
     actions: np.ndarray
     """`(T, act_dim)` float32; a discrete action is one-hot."""
     true_rewards: np.ndarray
-    """`(T,)` float64, the environment's own reward."""
+    """`(T,)` float64, the environment's own reward, as SB3 rounds it to float32."""
     states: np.ndarray
     """`(T, state_dim)` float64, before each step; `state_dim` is 0 where none can be read."""
     infos: dict[str, np.ndarray]

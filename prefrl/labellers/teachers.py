@@ -63,8 +63,8 @@ class Teacher:
     ) -> np.ndarray:
         """Answers to pairs of clips: `(n,)` places in `ANSWERS`.
 
-        Two clips of the very same return (to `myopic`: the same weighted return) are equal, to
-        all but a teacher that is not fully rational, who guesses.
+        Two clips of the same return but for rounding (to `myopic`: of the same weighted return)
+        are equal, to all but a teacher that is not fully rational, who guesses.
 
         Args:
             left, right: `(n, T)` scores of each step of each clip.
@@ -75,6 +75,9 @@ class Teacher:
         apart = np.abs(returns[0] - returns[1])
         weights = self.myopia ** np.arange(left.shape[1])[::-1]
         difference = left @ weights - right @ weights
+        # Sums of the same scores in another order differ by rounding.
+        rounding = 1e-9 * (np.abs(left) @ weights + np.abs(right) @ weights)
+        difference = np.where(np.abs(difference) <= rounding, 0.0, difference)
         if math.isinf(self.rationality):
             answers = np.select([difference > 0, difference < 0], [LEFT, RIGHT], EQUAL)
         else:

@@ -202,12 +202,13 @@ class RewardEnsemble(nn.Module):
     @torch.no_grad()
     def normalise_inputs(self, inputs: np.ndarray) -> None:
         """Take the inputs' statistics from `inputs`, `(n, obs_dim + act_dim)`."""
-        mean, sd = inputs.mean(axis=0), inputs.std(axis=0)
-        # Rounded to float32, the mean of what never changes is off, and its sd not quite 0.
+        # In float32, sums of many numbers far from 0 would be off by more than they vary.
+        mean, sd = inputs.mean(axis=0, dtype=np.float64), inputs.std(axis=0, dtype=np.float64)
+        # Rounded, the mean of what never changes is off, and its sd not quite 0.
         constant = inputs.min(axis=0) == inputs.max(axis=0)
         mean, sd = np.where(constant, inputs[0], mean), np.where(constant, 0.0, sd)
         if self._squares:
-            squares = np.square(inputs - mean)
+            squares = np.square(inputs - mean)  # float64, as the mean is
             mean = np.concatenate([mean, squares.mean(axis=0)])
             sd = np.concatenate([sd, squares.std(axis=0)])
         self.input_mean.copy_(torch.from_numpy(mean))

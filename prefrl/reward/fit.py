@@ -5,7 +5,9 @@ The model is Bradley-Terry on the clips' summed rewards with a share of random a
 section 2.2.3). Each member trains on its own bootstrap sample and carries its own L2 coefficient,
 of the layers' weights, which rises while the member's validation loss is above 1.5 times its
 training loss and falls while it is below 1.1 times (ibid.). Both losses are means over labels: a
-comparison of sums would depend on the sizes of the two sets.
+comparison of sums would depend on the sizes of the two sets. Of a few hundred labels it mostly lies
+at its upper bound, and the validation loss at 2 to 6 times the other: a higher bound did harm
+(docs/experiments.md, "What did not work").
 """
 
 from dataclasses import dataclass
