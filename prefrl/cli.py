@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed while running (resumable), 2 the input is wrong, 13
 
 import argparse
 import atexit
+import contextlib
 import errno
 import io
 import json
@@ -156,7 +157,8 @@ def _label(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from prefrl.evaluation import evaluate
 
-    summary = evaluate(args.run, episodes=args.episodes)
+    with contextlib.redirect_stdout(sys.stderr):  # what the user's own code prints is no result
+        summary = evaluate(args.run, episodes=args.episodes)
     if args.json:
         from prefrl.files import finite
 

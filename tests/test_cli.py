@@ -138,6 +138,20 @@ def test_evaluate(point_mass_run, capsys):
     assert re.search(r"^x_velocity +0\.\d+ +0\.\d+ +0\.\d+$", out, re.MULTILINE)
 
 
+def test_what_ones_own_code_prints_is_not_in_the_json(point_mass_run, monkeypatch, capsys):
+    reset = PointMassEnv.reset
+
+    def chatty(env, **options):
+        print("a new episode")
+        return reset(env, **options)
+
+    monkeypatch.setattr(PointMassEnv, "reset", chatty)
+    assert main(["evaluate", str(point_mass_run.path), "--episodes", "1", "--json"]) == 0
+    out, errors = capsys.readouterr()
+    assert json.loads(out)["episodes"] == 1
+    assert errors == "a new episode\n"
+
+
 def test_video_shows_what_happens(point_mass_run, capsys):
     assert main(["video", str(point_mass_run.path), "out/run.mp4", "--seconds", "2"]) == 0
     assert capsys.readouterr().out == "out/run.mp4\n"

@@ -111,3 +111,19 @@ def test_what_fails_before_the_first_step_or_in_a_picture_is_a_sentence(monkeypa
     monkeypatch.setattr(Grid, "last", -1)
     with pytest.raises(RunFailed, match=r"^Grid-v0 failed in an episode: ValueError: no sprite"):
         envs.camera()
+
+
+def test_thin_lines_of_a_large_picture_are_seen_in_a_clip(monkeypatch):
+    picture = np.full((600, 1000, 3), 255, np.uint8)
+    picture[:, 501:503] = 0
+    monkeypatch.setattr(Grid, "render", lambda self: picture)
+    config = load_config("Grid-v0", {"labels": {"labeller": "human"}, "agent": {"n_steps": 64}})
+    stack = Stack(config, Stopwatch())
+    stack.recorder.reset()
+    for _ in range(64):
+        stack.recorder.step(np.zeros((config.env.copies, 1), np.float32))
+    frames = stack.recorder.buffer.take(int(stack.recorder.buffer.fresh()[0])).frames
+    stack.close()
+    assert frames.shape[1:] == (120, 200, 3)
+    assert (frames[:, :, 100] < 200).all()
+    assert (np.delete(frames, 100, axis=2) == 255).all()
