@@ -16,7 +16,7 @@ from prefrl.clips.recorder import FRAMED, count_clips
 from prefrl.clips.render import Renderer
 from prefrl.clock import Stopwatch
 from prefrl.config import Config
-from prefrl.environment import FRAME_SIZE, find_spec, make_drawable
+from prefrl.environment import FRAME_SIZE, close_env, find_spec, make_drawable
 from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import load_score
@@ -176,7 +176,7 @@ def _check_frames(config: Config) -> None:
         env.reset(seed=0)
         Renderer(env)
     finally:
-        env.close()
+        close_env(env, config.env.id)
 
 
 def check_source(config: Config, shape: tuple[int, ...]) -> None:

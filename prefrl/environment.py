@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes.util import find_library
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from prefrl.config import EnvConfig
-from prefrl.errors import CodeFailed, RunFailed, UserError, nearest, sentence
+from prefrl.errors import CodeFailed, RunFailed, UserError, nearest, place, sentence
 
 log = logging.getLogger("prefrl")
 
@@ -174,22 +175,47 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
         env = gym.make(spec.id, **arguments)
     except gym.error.DependencyNotInstalled as error:
         raise UserError(f"{config.id} needs another package: {error}") from None
-    except TypeError as error:
-        raise WrongArguments(f"{config.id} does not take these arguments: {error}") from None
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise UserError(f"{config.id} cannot be made: {sentence(error)}") from None
-    observations = env.observation_space
+        found = error.__cause__ or error  # Gymnasium's own words are of no more use
+        if isinstance(found, TypeError) and "argument" in str(found) and not place(found):
+            raise WrongArguments(f"{config.id} does not take these arguments: {found}") from None
+        raise UserError(f"{config.id} cannot be made: {sentence(found)}") from None
+    observations = _space(env, config.id, "observation_space")
+    _space(env, config.id, "action_space")
     if isinstance(observations, gym.spaces.Box) and observations.dtype not in EXACT:
         env = gym.wrappers.DtypeObservation(env, np.float32)
     if config.termination != "allow":
         return FixedHorizon(env, config.termination)
     if env.metadata.get("fixed_horizon"):
-        env.close()
+        close_env(env, config.id)
         raise UserError(
             f"{config.id} is judged over whole episodes and never ends one early: leave "
             f"--allow-termination out"
         )
     return env
+
+
+def _space(env: gym.Env, env_id: str, name: str) -> gym.Space:
+    try:
+        space = getattr(env, name)
+    except AttributeError:
+        raise UserError(f"{env_id} has no {name}: its __init__ must set one") from None
+    if not isinstance(space, gym.Space):
+        raise UserError(f"{env_id}'s {name} must be one of gymnasium.spaces, got {space!r}")
+    return space
+
+
+def close_env(env: gym.Env, env_id: str) -> None:
+    """Close an environment; if that fails, it is told, and nothing is lost by it."""
+    try:
+        env.close()
+    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
+        _warn_once(f"{env_id} fails to close: {sentence(error)}")
+
+
+@cache
+def _warn_once(words: str) -> None:
+    log.warning("%s", words)
 
 
 def make_drawable(config: EnvConfig, width: int, height: int) -> gym.Env:

@@ -13,8 +13,12 @@ DISK_ERRORS = {
     errno.EIO,
     errno.EACCES,
     errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ESTALE,
 }
-"""`OSError.errno` of a disk: full, over quota, too large, read-only, broken, or not ours."""
+"""`OSError.errno` of a disk: full, over quota, too large, read-only, broken, not ours, or no longer
+holding what was there."""
 
 
 class UserError(ValueError):
@@ -47,10 +51,10 @@ def one_line(error: object) -> str:
 def sentence(error: BaseException) -> str:
     """What went wrong in someone else's code, on one line, and where in it."""
     name, said = type(error).__name__, one_line(error)
-    return (name if said == name else f"{name}: {said}") + _place(error)
+    return (name if said == name else f"{name}: {said}") + place(error)
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
     """The last line of code that is neither prefrl's nor a library's; empty if there is none."""
     libraries = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

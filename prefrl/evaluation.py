@@ -11,7 +11,7 @@ from prefrl.clips.recorder import encode_actions
 from prefrl.clips.render import steps_per_second
 from prefrl.clips.simulator import StateReader
 from prefrl.config import Config, EnvConfig
-from prefrl.environment import acting_in, checked_observations, make_env
+from prefrl.environment import acting_in, checked_observations, close_env, make_env
 from prefrl.errors import UserError
 from prefrl.labellers.oracle import checked_scores, load_score
 from prefrl.metrics import correlation
@@ -66,11 +66,16 @@ def evaluate(run: str | Path | Run, *, episodes: int = 20) -> dict[str, Any]:
 
 
 def roll_out(run: Run, episodes: int) -> list[Episode]:
-    """Act deterministically in `episodes` episodes, side by side."""
+    """Act deterministically in `episodes` episodes, side by side.
+
+    Raises:
+        UserError: The environment is no longer what the policy was trained in.
+    """
     score = load_score(run.config.labels.oracle) if run.config.labels.oracle else None
     envs = [make_env(run.config.env) for _ in range(min(episodes, 10))]
     done: list[Episode] = []
     try:
+        run.policy.check_env(envs[0], run.config.env.id)
         for first in range(0, episodes, len(envs)):
             batch = envs[: episodes - first]
             acted = _act(run, batch, SEED + first)
@@ -84,7 +89,7 @@ def roll_out(run: Run, episodes: int) -> list[Episode]:
                 done.append(Episode(seed, seconds, actions, clip, info, rewards))
     finally:
         for env in envs:
-            env.close()
+            close_env(env, run.config.env.id)
     return done
 
 
@@ -102,7 +107,7 @@ def random_returns(config: EnvConfig) -> np.ndarray:
                 returns[i] += reward
                 over = terminated or truncated
     finally:
-        env.close()
+        close_env(env, config.id)
     return returns
 
 

@@ -13,7 +13,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from prefrl.agent.stack import Stack
 from prefrl.clips.render import Renderer, playback
 from prefrl.clock import Stopwatch
-from prefrl.environment import acting_in, checked_observations, make_drawable
+from prefrl.environment import acting_in, checked_observations, close_env, make_drawable
 from prefrl.errors import UserError
 from prefrl.evaluation import SEED, best_episode, deciding_return, roll_out
 from prefrl.run import Run
@@ -89,6 +89,7 @@ def film(
     """
     env = make_drawable(run.config.env, 480, 360)
     stride, fps = playback(env)
+    run.policy.check_env(env, run.config.env.id)
     steps = max(1, int(seconds * fps + 1e-6)) * stride
 
     def frames() -> Iterator[np.ndarray]:
@@ -107,7 +108,7 @@ def film(
     try:
         yield frames(), fps
     finally:
-        env.close()
+        close_env(env, run.config.env.id)
 
 
 def write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:

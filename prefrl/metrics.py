@@ -5,6 +5,7 @@ together. A key that ends in `/<member>` stands for one column per member of the
 """
 
 import csv
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,7 @@ class MetricsLog:
         self._file = path.open("a", newline="")
         self._writer = csv.DictWriter(self._file, self._columns)
         self._board = SummaryWriter(folder / "tb", purge_step=until_step + 1)
+        self._hook, threading.excepthook = threading.excepthook, self._pass_over_disk
 
     def write(self, values: dict[str, float]) -> None:
         """Append a row; keys that are missing stay empty."""
@@ -87,8 +89,16 @@ class MetricsLog:
 
     def close(self) -> None:
         """Flush and close both."""
-        self._file.close()
-        self._board.close()
+        try:
+            self._file.close()
+            self._board.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _pass_over_disk(self, args: threading.ExceptHookArgs) -> None:
+        """Say nothing of what TensorBoard's thread could not write: `write` raises it again."""
+        if not issubclass(args.exc_type, OSError):
+            self._hook(args)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

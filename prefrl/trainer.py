@@ -182,6 +182,11 @@ def _train(run: Run, *, quiet: bool, again: bool = False) -> None:
     except (OSError, sqlite3.OperationalError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
+        if not run.path.is_dir():
+            raise RunFailed(
+                f"the run stopped because its folder '{run.path}' was moved or deleted: where it "
+                f"was moved, `prefrl resume` goes on with it there"
+            ) from error
         if is_busy(error):
             raise RunFailed(
                 f"the run stopped because another program keeps '{run.label_file}' locked: close "
@@ -189,7 +194,7 @@ def _train(run: Run, *, quiet: bool, again: bool = False) -> None:
             ) from error
         raise RunFailed(
             f"the run stopped because of its disk ({error}); labels and checkpoints before that "
-            f"are whole: make room, then `prefrl resume {run.typed}`"
+            f"are whole: mend that, then `prefrl resume {run.typed}`"
         ) from error
     except sqlite3.DatabaseError as error:
         raise RunFailed(

@@ -12,6 +12,7 @@ import yaml
 
 from prefrl.bench.results import Row
 from prefrl.bench.suites import RANDOM_ACTIONS, Suite, suite_from_tree
+from prefrl.cli import main
 from prefrl.clips.clip import Clip
 from prefrl.clips.render import Renderer, draw_clip
 from prefrl.config import EnvConfig
@@ -49,6 +50,18 @@ ROWS = [
     Row("B-v0", "few", 0, -30.0, 0.0, labels_answered=6, steps=500),
 ]
 """Of two tasks, one of which has one run of each condition."""
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one sentence with which a command refuses its input."""
+    before = sorted(Path().rglob("*"))
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("prefrl: ")
+    assert err.count("\n") == 1, err
+    assert sorted(Path().rglob("*")) == before, "something was written"
+    return err
 
 
 def suite_of(text: str) -> Suite:

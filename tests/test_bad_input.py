@@ -3,12 +3,11 @@
 import contextlib
 import shutil
 import sqlite3
-import sys
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from compare import point_mass_clip
+from compare import point_mass_clip, refused
 
 import prefrl
 from envs.point_mass import PointMassEnv
@@ -17,18 +16,6 @@ from prefrl.cli import main
 from prefrl.configfile import load_config
 from prefrl.errors import UserError
 from prefrl.labels.store import LabelStore
-
-
-def refused(capsys, *arguments: str) -> str:
-    """The one sentence with which a command refuses its input."""
-    before = sorted(Path().rglob("*"))
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("prefrl: ")
-    assert err.count("\n") == 1, err
-    assert sorted(Path().rglob("*")) == before, "something was written"
-    return err
 
 
 @pytest.mark.parametrize(
@@ -237,83 +224,6 @@ def test_damaged_labels_are_said_in_a_sentence(point_mass_run, capsys, name):
     assert err.startswith("prefrl: ")
     assert err.count("\n") == 1
     assert "malformed" in err
-
-
-OWN = """
-import gymnasium as gym
-from envs.point_mass import PointMassEnv
-class Own(PointMassEnv):
-    def __init__(self):
-        super().__init__()
-        self.steps = 0
-        {init}
-    def step(self, action):
-        self.steps += 1
-        o, r, te, tr, i = super().step(action)
-        {step}
-        return o, r, te, tr, i
-gym.register(id=__name__ + "-v0", entry_point=Own, max_episode_steps={limit})
-"""
-
-
-@pytest.mark.parametrize(
-    ("init", "step", "limit", "message"),
-    [
-        ("raise OSError('no licence')", "", 60, "cannot be made: OSError: no licence"),
-        ("", "raise ValueError('exploded')", 60, "under random actions: ValueError: exploded"),
-        ("", "o = o * float('nan')", 60, "observations that are not finite"),
-        ("", "", 10, "episodes of 10 steps, shorter than one clip of 15"),
-        ("self.action_space = gym.spaces.Discrete(3, start=1)", "action = 0", 60, "start at 0"),
-        ("self.action_space = gym.spaces.Box(-float('inf'), 1)", "", 60, "unbounded actions"),
-        (
-            "self.action_space = gym.spaces.Box(0, 3, (2,), 'int64')",
-            "",
-            60,
-            "actions of type int64",
-        ),
-        ("def", "", 60, "cannot import 'own': SyntaxError"),
-    ],
-)
-def test_bad_own_environment(tmp_path, capsys, monkeypatch, init, step, limit, message):
-    text = OWN.format(init=init or "pass", step=step or "pass", limit=limit)
-    module = f"own{abs(hash(text))}"
-    (tmp_path / f"{module}.py").write_text(text)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    error = refused(capsys, "train", f"{module}:{module}-v0", "--preset", "prefrl/PointMass-v0")
-    assert message.replace("own", module) in error
-
-
-@pytest.mark.parametrize(
-    ("step", "oracle", "message"),
-    [
-        (
-            "if self.steps > 400: raise ValueError('late')",
-            "",
-            "failed in an episode: ValueError: late",
-        ),
-        ("", "return clip.observations[:, 0] / (clip.step == 0)", "not finite"),
-        ("", "return clip.observations[:, 0] if clip.step == 0 else late", "NameError"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value:RuntimeWarning")
-def test_failure_while_running_is_a_sentence(tmp_path, capsys, step, oracle, message):
-    text = OWN.format(init="pass", step=step or "pass", limit=60)
-    module = f"own{abs(hash(text))}"
-    (tmp_path / f"{module}.py").write_text(text)
-    (tmp_path / "late.py").write_text(f"def score(clip):\n    {oracle}\n")
-    arguments = ["train", f"{module}:{module}-v0", "--preset", "prefrl/PointMass-v0", "--quiet"]
-    assert main([*arguments, *(["--oracle", "late.py:score"] if oracle else [])]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-
-
-def test_an_environment_whose_own_file_fails(tmp_path, capsys, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "broken_file.py").write_text("undefined_name\n")
-    gym.register("BrokenFile-v0", entry_point="broken_file:Env", max_episode_steps=60)
-    error = refused(capsys, "train", "BrokenFile-v0")
-    assert "cannot be made: NameError: name 'undefined_name' is not defined" in error
 
 
 def test_run_of_a_newer_version(tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 import signal
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from compare import SMALL
@@ -9,6 +11,7 @@ from compare import SMALL
 import prefrl
 import prefrl.training
 from prefrl.agent.stack import Stack
+from prefrl.configfile import PRESETS
 from prefrl.errors import CodeFailed, Interrupted, RunFailed, UserError
 from prefrl.interrupts import stop_at_once, watch_interrupts
 from prefrl.labels.store import LabelStore
@@ -116,3 +119,30 @@ def test_a_store_that_another_program_locks_is_not_called_a_full_disk(tmp_path, 
     with pytest.raises(RunFailed, match=r"another program keeps 'run/labels.db' locked") as caught:
         prefrl.train(POINT, out="run", **SMALL)
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+
+
+GONE = """
+import os, sys
+from prefrl.keeper import RunKeeper
+from prefrl.cli import main
+save = RunKeeper.save
+def save_and_move(self):
+    save(self)
+    os.rename("run", "elsewhere")
+RunKeeper.save = save_and_move
+sys.exit(main(["train", "prefrl/PointMass-v0", "--labels", "12", "--steps", "5760",
+    "--preset", "often.yaml", "--out", "run", "--quiet"]))
+"""
+
+
+def test_a_folder_that_is_moved_while_it_is_trained(tmp_path):
+    """In a process of its own: what TensorBoard's thread cannot write is no traceback."""
+    preset = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
+    (tmp_path / "often.yaml").write_text(preset + "  checkpoint_every: 960\n")
+    done = subprocess.run([sys.executable, "-c", GONE], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "prefrl: the run stopped because its folder 'run' was moved or deleted: where it was "
+        "moved, `prefrl resume` goes on with it there\n"
+    )
+    assert prefrl.resume("elsewhere", quiet=True).record["result"]["labels_answered"] == 12

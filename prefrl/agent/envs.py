@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import encode_actions
-from prefrl.clips.render import checked_frame
+from prefrl.clips.render import checked_frame, steps_per_second
 from prefrl.clips.simulator import read_state, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
@@ -24,6 +24,7 @@ from prefrl.environment import (
     FixedHorizon,
     acting_in,
     checked_observations,
+    close_env,
     is_cut_short,
     make_drawable,
     make_env,
@@ -76,6 +77,10 @@ class TimedVecEnv(DummyVecEnv):
         with acting_in(self._config.id):
             return super().reset()
 
+    def close(self) -> None:
+        for env in self.envs:
+            close_env(env, self._config.id)
+
     def save_state(self) -> list[dict[str, np.ndarray]]:
         """Of each, all that decides its future; empty where that cannot be had."""
         return [(self._restorable and snapshot(env)) or {} for env in self.envs]
@@ -85,11 +90,21 @@ class TimedVecEnv(DummyVecEnv):
         return can_be_restored(self._config)
 
     def load_state(self, saved: list[dict[str, np.ndarray]]) -> bool:
-        """Go on from what `save_state` gave, after a reset; give whether that could be done."""
+        """Go on from what `save_state` gave, after a reset; give whether that could be done.
+
+        Raises:
+            UserError: The environment is no longer what it was.
+        """
         if not all(saved):
             return False
-        for env, state in zip(self.envs, saved, strict=True):
-            restore(env, state)
+        try:
+            for env, state in zip(self.envs, saved, strict=True):
+                restore(env, state)
+        except (Exception, SystemExit) as error:  # the user's own code may fail in any way
+            raise UserError(
+                f"{self._config.id} cannot go on from where it was ({sentence(error)}): undo what "
+                f"was changed in it, or train anew"
+            ) from None
         return True
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -140,8 +155,8 @@ def can_be_restored(config: EnvConfig) -> bool:
     except (Exception, SystemExit):  # the user's own code may fail in any way
         return False
     finally:
-        left.close()
-        other.close()
+        close_env(left, config.id)
+        close_env(other, config.id)
 
 
 def _outcomes(env: gym.Env, actions: list) -> Iterator[np.ndarray]:
@@ -165,7 +180,8 @@ def check_env(config: EnvConfig, length: int, *, continuous: bool = False) -> Cl
         continuous: Whether its actions must be, as gSDE needs them.
 
     Raises:
-        UserError: Its spaces are not supported, or its episodes end early.
+        UserError: Its spaces are not supported, it does not give what Gymnasium's environments
+            give, or its episodes end early.
     """
     env = make_env(config)
     try:
@@ -177,7 +193,10 @@ def check_env(config: EnvConfig, length: int, *, continuous: bool = False) -> Cl
             )
         inner = env.env if isinstance(env, FixedHorizon) else env
         try:
+            _check_first_step(inner, config.id)
             clip, ended = _act(inner, length, max(TRIAL_STEPS, length))
+        except UserError:
+            raise
         except (Exception, SystemExit) as error:  # the user's own code may fail in any way
             raise UserError(f"{config.id} fails under random actions: {sentence(error)}") from None
         if not np.isfinite(clip.observations).all():
@@ -188,9 +207,10 @@ def check_env(config: EnvConfig, length: int, *, continuous: bool = False) -> Cl
                 f"agent about the task without any label: choose an environment with a fixed "
                 f"horizon, or add --allow-termination"
             )
+        steps_per_second(env)
         return clip
     finally:
-        env.close()
+        close_env(env, config.id)
 
 
 def check_spaces(env_id: str, env: gym.Env) -> None:
@@ -218,6 +238,36 @@ def check_spaces(env_id: str, env: gym.Env) -> None:
         raise UserError(
             f"{env_id} has actions {_short(action)}: only Box and Discrete are supported"
         )
+
+
+RESET = ("observation", "info")
+STEP = ("observation", "reward", "terminated", "truncated", "info")
+
+
+def _check_first_step(env: gym.Env, env_id: str) -> None:
+    """Whether the user's own `reset` and `step` give what Gymnasium's give.
+
+    Raises:
+        UserError: Says which of them gives what instead.
+    """
+    own: gym.Env = env.unwrapped  # under wrappers, which take it for granted
+    action = own.action_space.sample()
+    for name, parts, call in (
+        ("reset", RESET, lambda: own.reset(seed=0)),
+        ("step", STEP, lambda: own.step(action)),
+    ):
+        given = call()
+        if not isinstance(given, tuple) or len(given) != len(parts):
+            what = f"a tuple of {len(given)}" if isinstance(given, tuple) else type(given).__name__
+            raise UserError(f"{env_id}'s {name} must give ({', '.join(parts)}), and gives {what}")
+        if not isinstance(given[-1], dict):
+            raise UserError(f"the info that {env_id}'s {name} gives must be a dict")
+        shape, wanted = np.shape(given[0]), own.observation_space.shape
+        if shape != wanted:
+            raise UserError(
+                f"{env_id}'s {name} gives an observation of shape {shape}, but its "
+                f"observation_space has {wanted}"
+            )
 
 
 def _short(space: spaces.Space) -> str:

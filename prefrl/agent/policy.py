@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv
+
+from prefrl.errors import UserError
 
 EPSILON, BOUND = 1e-8, 10.0
 """As in SB3's VecNormalize."""
@@ -31,6 +36,14 @@ class Policy:
             scale.var = arrays["normalise/obs_var"]
         return cls(PPO.load(checkpoint / "policy.zip", device="cpu"), scale)
 
+    def check_env(self, env: gym.Env, env_id: str) -> None:
+        """Refuse an environment that is no longer what the policy was trained in.
+
+        Raises:
+            UserError: Its spaces are others.
+        """
+        check_spaces_kept(self.model.observation_space, self.model.action_space, env, env_id)
+
     def predict(self, observations: np.ndarray, deterministic: bool = True) -> np.ndarray:
         """Actions `(n, *action_shape)` for raw `observations (n, obs_dim)`, or one for one.
 
@@ -39,3 +52,32 @@ class Policy:
         scaled = (observations - self._scale.mean) / np.sqrt(self._scale.var + EPSILON)
         bounded = np.clip(scaled, -BOUND, BOUND).astype(np.float32)
         return self.model.predict(bounded, deterministic=deterministic)[0][()]
+
+
+def check_spaces_kept(
+    observations: spaces.Space, actions: spaces.Space, env: gym.Env | VecEnv, env_id: str
+) -> None:
+    """Whether observations are of the shape, and actions the same, that a policy was trained with.
+
+    Raises:
+        UserError: Names the space that is not.
+    """
+    for name, then, now in (
+        ("observations", observations, env.observation_space),
+        ("actions", actions, env.action_space),
+    ):
+        same = then.shape == now.shape
+        if name == "actions":
+            same = same and _limits(then) == _limits(now)
+        if not same:
+            raise UserError(
+                f"{env_id} has {name} {now}, but the run was trained with {then}: undo what was "
+                f"changed, or train anew"
+            )
+
+
+def _limits(space: spaces.Space) -> list:
+    """What can be chosen from, in numbers."""
+    if isinstance(space, spaces.Box):
+        return [space.low.tolist(), space.high.tolist()]
+    return [space.n] if isinstance(space, spaces.Discrete) else [space]

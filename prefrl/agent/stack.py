@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl.agent.envs import TimedVecEnv, restarts_early
+from prefrl.agent.policy import check_spaces_kept
 from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import PatientPPO, make_ppo
 from prefrl.agent.reward_env import LearnedReward
@@ -23,6 +25,7 @@ from prefrl.clips.recorder import ClipRecorder, input_dims
 from prefrl.clips.simulator import array_to_generator, generator_to_array
 from prefrl.clock import Stopwatch
 from prefrl.config import Config
+from prefrl.errors import UserError
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import RewardFitter
 
@@ -41,6 +44,7 @@ class Stack:
     """
 
     def __init__(self, config: Config, stopwatch: Stopwatch) -> None:
+        self._config = config
         children = np.random.SeedSequence(config.run.seed).spawn(len(STREAMS))
         streams = dict(zip(STREAMS, children, strict=True))
         self.seeds = {name: int(s.generate_state(1)[0] >> 1) for name, s in streams.items()}
@@ -120,6 +124,10 @@ class Stack:
         """
         with np.load(folder / "arrays.npz", allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
+        agent, _, _ = load_from_zip_file(folder / "policy.zip", device="cpu")
+        assert agent
+        trained = agent["observation_space"], agent["action_space"]
+        check_spaces_kept(*trained, self.envs, self._config.env.id)
         self.normalise.reset()
         saved = [_part(arrays, f"env/{i}/") for i in range(self.envs.num_envs)]
         films = bool(self.recorder and self.recorder.films)
@@ -131,7 +139,12 @@ class Stack:
         for name, generator in self.generators.items():
             array_to_generator(arrays[f"generator/{name}"], generator)
         self.model = PatientPPO.load(
-            folder / "policy.zip", env=self.normalise, device="cpu", force_reset=False
+            folder / "policy.zip",
+            env=self.normalise,
+            device="cpu",
+            force_reset=False,
+            # SB3 refuses bounds that are others, which decide nothing here.
+            custom_objects={"observation_space": self.normalise.observation_space},
         )
         if exact:
             self.normalise.returns = arrays["normalise/returns"]
@@ -147,8 +160,7 @@ class Stack:
                 self.recorder.resume(arrays["recorder/observations"])
                 self.rewarded.running_returns = arrays["reward/running_returns"]
             self.rewarded.episode_returns.extend(arrays["reward/episode_returns"].tolist())
-            state = torch.load(folder / "reward.pt", weights_only=True)
-            self.ensemble.load_state_dict(state["ensemble"])
+            state = _load_reward(folder, self.ensemble)
             self.fitter.load_state_dict(state["fitter"])
         position, has_gauss, gauss = arrays["numpy/rest"]
         np.random.set_state(  # noqa: NPY002
@@ -182,9 +194,25 @@ def make_ensemble(config: Config, dims: tuple[int, int], seed: int = 0) -> Rewar
 def load_ensemble(checkpoint: Path, config: Config, model: PPO) -> RewardEnsemble:
     """The reward ensemble of a checkpoint whose agent is `model`."""
     ensemble = make_ensemble(config, input_dims(model.observation_space, model.action_space))
-    state = torch.load(checkpoint / "reward.pt", weights_only=True)
-    ensemble.load_state_dict(state["ensemble"])
+    _load_reward(checkpoint, ensemble)
     return ensemble
+
+
+def _load_reward(checkpoint: Path, ensemble: RewardEnsemble) -> dict[str, Any]:
+    """Restore the ensemble of a checkpoint; give all that is saved of the reward.
+
+    Raises:
+        UserError: The run is configured for networks of another kind.
+    """
+    state = torch.load(checkpoint / "reward.pt", weights_only=True)
+    try:
+        ensemble.load_state_dict(state["ensemble"])
+    except RuntimeError:
+        raise UserError(
+            f"'{checkpoint}' holds reward networks of another kind than the run's config.yaml "
+            f"says: undo what was changed in its section 'reward', or train anew"
+        ) from None
+    return state
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

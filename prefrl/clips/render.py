@@ -146,8 +146,21 @@ def clip_playback(length: int, rate: float) -> tuple[int, float]:
 
 
 def steps_per_second(env: gym.Env) -> float:
-    """Environment steps in a second of its time, as its `metadata` says, or 30."""
-    return float(env.metadata.get("render_fps") or 30)
+    """Environment steps in a second of its time, as its `metadata` says, or 30.
+
+    Raises:
+        UserError: It says no number above 0.
+    """
+    said = env.metadata.get("render_fps") or 30
+    try:
+        rate = float(said)
+    except (TypeError, ValueError):
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise UserError(
+            f"the environment's metadata['render_fps'] must be its steps in a second, got {said!r}"
+        )
+    return rate
 
 
 def draw_clip(renderer: Renderer, clip: Clip, stride: int) -> np.ndarray:
