@@ -16,7 +16,13 @@ from prefrl.clips.recorder import FRAMED, count_clips
 from prefrl.clips.render import Renderer
 from prefrl.clock import Stopwatch
 from prefrl.config import Config
-from prefrl.environment import FRAME_SIZE, close_env, find_spec, make_drawable
+from prefrl.environment import (
+    FRAME_SIZE,
+    check_found_by_others,
+    close_env,
+    find_spec,
+    make_drawable,
+)
 from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import load_score
@@ -90,14 +96,15 @@ def check_start(config: Config) -> None:
     """Try what a run depends on that starts anew.
 
     Raises:
-        UserError: What `check_inputs` raises, or there is no display for a window, it has no room
-            for its labels, or those to start from are of another kind.
+        UserError: What `check_inputs` raises, or there is no display for a window or nothing that
+            it could find, no room for the labels, or those to start from are of another kind.
     """
     if config.watched:
         try:
             check_display()
         except UserError as error:
             raise UserError(f"{error}, or train with --labeller oracle") from None
+        check_found_by_others(config.env.id)
     sample = check_inputs(config)
     if config.labels.labeller != "none" and not config.run.true_reward:
         drawn = config.labels.labeller == "oracle" or config.env.backend == "envpool"

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes.util import find_library
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,25 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
     return spec
 
 
+def check_found_by_others(env_id: str) -> None:
+    """Whether another process, as the window is one, finds the environment by that id.
+
+    Raises:
+        UserError: It was registered in this process alone; says how to name it.
+    """
+    if ":" in env_id:
+        return
+    entry = find_spec(env_id).entry_point
+    module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    plugins = {plugin.module for plugin in entry_points(group="gymnasium.envs")}
+    found = {"gymnasium", "envs", OWN} | {name.partition(".")[0] for name in plugins}
+    if module.partition(".")[0] not in found:
+        raise UserError(
+            f"{env_id} was registered in this process alone, and the window is another: name the "
+            f"module that registers it, as in 'my_module:{env_id}'"
+        )
+
+
 def module_file(env_id: str) -> str:
     """The file of the module that an id of `find_spec` names; empty if it names none."""
     module = sys.modules.get(env_id.rpartition(":")[0])
@@ -146,14 +166,21 @@ def _register_own() -> None:
 
 
 def _import_module(module: str, env_id: str) -> None:
+    if module.endswith(".py") or "/" in module:
+        file = Path(module).with_suffix(".py")
+        raise UserError(
+            f"environment '{env_id}': give the module's name, not its file: in the folder of "
+            f"{file.name}, '{file.stem}:{env_id.rpartition(':')[2]}'"
+        )
     here = str(Path.cwd())  # as `python -m` would: a user's module lies beside them
     sys.path.insert(0, here)
     try:
         importlib.import_module(module)
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        raise UserError(
-            f"environment '{env_id}': cannot import '{module}': {sentence(error)}"
-        ) from None
+        why = sentence(error)
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            why = f"there is no such module here: run this in the folder of {module}.py"
+        raise UserError(f"environment '{env_id}': cannot import '{module}': {why}") from None
     finally:
         sys.path.remove(here)
         if here not in sys.path:

@@ -71,6 +71,7 @@ def roll_out(run: Run, episodes: int) -> list[Episode]:
     Raises:
         UserError: The environment is no longer what the policy was trained in.
     """
+    run.check_found("labels.oracle")
     score = load_score(run.config.labels.oracle) if run.config.labels.oracle else None
     envs = [make_env(run.config.env) for _ in range(min(episodes, 10))]
     done: list[Episode] = []

@@ -128,7 +128,10 @@ def _next_step(run: Run, state: str, *, reviews: bool) -> str:
     if state == "finished":
         return f"training has finished; `prefrl label {run.typed} --review` shows the answers"
     if state == "untaught":
-        return "training has ended: too few labels came while it ran"
+        return (
+            f"training has ended, for which too few labels came while it ran: `prefrl resume "
+            f"{run.typed}` says how to begin anew from them"
+        )
     if state == "paused":
         return f"{again}; `prefrl resume {run.typed}` goes on with the training, which is paused"
     if run.config.labels.wait:
@@ -237,13 +240,22 @@ class WindowProcess:
             )
 
     def news(self) -> str | None:
-        """What to tell the person once the window is closed; None before and after."""
+        """What to tell the person once the window is closed; None before and after.
+
+        Raises:
+            RunFailed: The run waits for answers, and no window can be opened on it.
+        """
         if self._process is None or self._process.poll() is None:
             return None
-        failed, self._process = self._process.returncode != 0, None
+        code, self._process = self._process.returncode, None
         words = self._log.read_text().strip()
-        if failed:
+        if code:
             reason = words.splitlines()[-1] if words else "it was killed"
+            if code == UserError.exit_code and self._run.config.labels.wait:
+                raise RunFailed(  # nobody will answer in any window
+                    f"the window cannot be opened ({reason.removeprefix('prefrl: ')}): mend that, "
+                    f"then `prefrl resume {self._run.typed}` goes on"
+                )
             return f"the window is closed ({reason}): `prefrl label {self._run.typed}` opens one"
         return words
 

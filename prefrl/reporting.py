@@ -62,7 +62,7 @@ def _title(run: Run) -> str:
     title = f"{run.config.env.id}, seed {run.config.run.seed}"
     result = run.record["result"]
     if result is None:
-        return f"{title}: under way"
+        return f"{title}: {'failed' if run.record.get('failure') else 'under way'}"
     source = (
         "the true reward" if run.config.run.true_reward else f"{result['labels_answered']} labels"
     )

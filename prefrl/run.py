@@ -132,10 +132,34 @@ class Run:
         self.record["result"] = finite(result)
         write_json(self.path / "run.json", self.record)
 
+    def note_failure(self, words: str) -> None:
+        """Write into run.json why the run stopped; nothing, where it goes on: empty words."""
+        if words != self.record.get("failure", ""):
+            self.record["failure"] = words
+            write_json(self.path / "run.json", self.record)
+
     def note_inexact_resume(self) -> None:
         """Write into run.json that the run differs from one that was never stopped."""
         self.record["inexact_resumes"] = self.record.get("inexact_resumes", 0) + 1
         write_json(self.path / "run.json", self.record)
+
+    def check_found(self, *keys: str) -> None:
+        """Whether files that the run goes by are where they were when it began.
+
+        Args:
+            *keys: `labels.oracle` or `query.rule`.
+
+        Raises:
+            UserError: Names the one that is not, and how to say where it is now.
+        """
+        for key in keys:
+            section, _, name = key.partition(".")
+            file = getattr(getattr(self.config, section), name).rpartition(":")[0]
+            if file and not Path(file).is_file():
+                raise UserError(
+                    f"'{file}', by which '{self.path}' goes, does not exist: if it was moved, "
+                    f"write where to into '{self.path / 'config.yaml'}', as {key}"
+                )
 
     def warn_of_edits(self) -> None:
         """Say which of the user's own files are no longer what the run began with.
@@ -164,6 +188,8 @@ class Run:
         """
         saved = list_checkpoints(self.checkpoints)
         if not saved and self.record["result"] is None:
+            if failure := self.record.get("failure"):
+                raise UserError(f"'{self.path}' has no checkpoint, for it failed: {failure}")
             raise UserError(
                 f"'{self.path}' has no checkpoint yet: the first comes after "
                 f"{self.config.run.checkpoint_every} steps, `prefrl resume {self.typed}` goes on"

@@ -144,6 +144,7 @@ def _find_way_on(run: Run) -> Path | None:
     if checkpoint and not run.config.run.true_reward and not run.label_file.exists():
         raise UserError(f"'{run.label_file}' is gone, so the run cannot go on")
     run.warn_of_edits()
+    run.check_found("labels.oracle", "query.rule")
     sample = check_inputs(run.config)
     if run.config.labels.source and not checkpoint and not _has_taken_over(run):
         check_source(run.config, sample.inputs.shape)

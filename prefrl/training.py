@@ -14,7 +14,7 @@ from prefrl.agent.stack import Stack
 from prefrl.checks import nothing_to_learn
 from prefrl.clock import Stopwatch
 from prefrl.environment import EndedEarly
-from prefrl.errors import RunFailed, UserError
+from prefrl.errors import Interrupted, RunFailed, UserError
 from prefrl.evaluation import roll_out, summarise
 from prefrl.interrupts import stop_at_once
 from prefrl.keeper import RunKeeper
@@ -52,6 +52,7 @@ class Training:
         self._run = run
         self._interrupts = interrupts
         self._stopwatch = Stopwatch(saved.get("seconds"))
+        self._began = saved.get("step", 0)
         with ExitStack() as opened:
             self._store: LabelStore | None = None
             if not config.run.true_reward:
@@ -83,22 +84,32 @@ class Training:
             self._opened = opened.pop_all()
 
     def go(self) -> None:
-        """Train to the end, and write down the result."""
+        """Train to the end, and write down the result, or why there is none."""
         with self._opened:
+            self._run.note_failure("")
             try:
-                self._learn()
-                if self._stack.ensemble and not self._stack.ensemble.fitted:
-                    self._note_end("untaught")
-                    raise RunFailed(self._why_nothing())
-                self._run.finish(self._result())
-                self._note_end("finished")
-            except EndedEarly as error:
-                if not (self._store and self._store.count_answered()):
-                    raise
-                raise EndedEarly(
-                    f"{error}; --labels-from {self._run.label_file} takes the answers along"
-                ) from error
+                self._go_to_result()
+            except Interrupted:
+                raise
+            except (UserError, RunFailed) as error:
+                self._run.note_failure(str(error))
+                raise
             self._say_what_was_not_asked()
+
+    def _go_to_result(self) -> None:
+        try:
+            self._learn()
+            if self._stack.ensemble and not self._stack.ensemble.fitted:
+                self._note_end("untaught")
+                raise RunFailed(self._why_nothing())
+            self._run.finish(self._result())
+            self._note_end("finished")
+        except EndedEarly as error:
+            if not (self._store and self._store.count_answered()):
+                raise
+            raise EndedEarly(
+                f"{error}; --labels-from {self._run.label_file} takes the answers along"
+            ) from error
 
     def _learn(self) -> None:
         config, model = self._run.config, self._stack.model
@@ -150,7 +161,8 @@ class Training:
     def _open_window(self, panel: Panel) -> WindowProcess | None:
         """The window of a run that a person answers, unless one is open or nothing is left to."""
         labels = self._run.config.labels
-        if not self._run.config.watched or is_held(self._run.window_lock):
+        done = self._began >= self._run.config.run.steps
+        if not self._run.config.watched or done or is_held(self._run.window_lock):
             return None
         store = self._store
         if store and store.count_asked() - store.count_pending() >= labels.budget:

@@ -25,6 +25,9 @@ from prefrl.labels.store import LabelStore
         (["train", "prefrl/PointMas-v0"], "did you mean 'prefrl/PointMass-v0'"),
         (["train", "Ant-v5", "--preset", "Ant"], "unknown preset 'Ant': did you mean 'Ant-v5'"),
         (["train", "Mine-v0"], "(one of your own is my_module:Mine-v0)"),
+        (["train", "mine.py:Mine-v0"], "not its file: in the folder of mine.py, 'mine:Mine-v0'"),
+        (["train", "./mine:Mine-v0"], "not its file: in the folder of mine.py, 'mine:Mine-v0'"),
+        (["train", "mine:Mine-v0"], "no such module here: run this in the folder of mine.py"),
         (["train", "Ant-v9"], "unknown environment 'Ant-v9': did you mean 'Ant-v5'"),
         (["train", "Ant-v5", "--labels", "0"], "labels must be at least 1"),
         (["train", "Ant-v5", "--steps", "-3"], "steps must be from 1 to 1e+10"),
@@ -129,6 +132,7 @@ def test_a_constant_oracle_is_asked_no_more_after_its_first_batch(tmp_path, caps
     store = LabelStore("flat/labels.db", read_only=True)
     assert store.count_asked() == store.count_answered() == 11
     store.close()
+    assert "no checkpoint, for it failed: all 11 pairs" in refused(capsys, "evaluate", "flat")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_frames_that_are_no_pictures_are_refused_before_a_run(monkeypatch, shape
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.setattr(Grid, "shape", shape)
     with pytest.raises(UserError, match=r"must give frames \(height, width, 3\) of uint8, got"):
-        prefrl.train("Grid-v0", labeller="human", labels=5, steps=18_000, quiet=True)
+        prefrl.train(f"{__name__}:Grid-v0", labeller="human", labels=5, steps=18_000, quiet=True)
 
 
 def test_what_fails_before_the_first_step_or_in_a_picture_is_a_sentence(monkeypatch):

@@ -272,3 +272,21 @@ def test_a_state_that_does_not_fit_any_more_is_named(monkeypatch):
     monkeypatch.setattr("prefrl.agent.envs.restore", restore)
     with pytest.raises(UserError, match="PointMass-v0 cannot go on from where it was"):
         prefrl.resume(stopped, quiet=True)
+
+
+def test_where_a_moved_oracle_is_can_be_said(tmp_path):
+    """Its path is that of the run's start; the run, as where it was copied, may be elsewhere."""
+    Path("score.py").write_text("def score(clip):\n    return clip.true_rewards\n")
+    run = prefrl.train("prefrl/PointMass-v0", oracle="score.py:score", out="run", **SMALL)
+    before = prefrl.evaluate(run, episodes=2)
+    stopped = go_on_from(run)
+    (tmp_path / "there").mkdir()
+    Path("score.py").rename("there/score.py")
+    for command in (lambda: prefrl.evaluate("run"), lambda: prefrl.resume(stopped, quiet=True)):
+        with pytest.raises(
+            UserError, match=r"if it was moved, .* config\.yaml', as labels\.oracle"
+        ):
+            command()
+    config = Path("run/config.yaml")
+    config.write_text(config.read_text().replace("/score.py", "/there/score.py"))
+    assert prefrl.evaluate("run", episodes=2) == before

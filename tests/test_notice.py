@@ -42,7 +42,7 @@ def test_an_estimate_that_was_too_low_does_not_go_below_nothing():
         ({"given": 40, "noted": 1.0, "steps_per_second": 9.0}, "All 40 labels are given", "trains"),
         ({"given": 40, "state": "paused"}, "All 40 labels are given", "prefrl resume runs/h"),
         ({"state": "finished", "given": 12}, "Training has finished", "prefrl video runs/h"),
-        ({"state": "untaught", "given": 3}, "too few labels came", "terminal"),
+        ({"state": "untaught", "given": 3}, "too few labels came", "prefrl resume runs/h"),
         ({"state": "paused", "noted": 1.0}, "Training is paused", "prefrl resume runs/h"),
         ({"state": ""}, "Training is starting", "seconds"),
     ],

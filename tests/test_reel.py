@@ -307,7 +307,7 @@ def test_an_environment_that_draws_nothing_cannot_be_shown(monkeypatch):
     gym.register("Blind-v0", Blind, max_episode_steps=50)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     with pytest.raises(UserError, match="draws no frames"):
-        prefrl.train("Blind-v0", labeller="human", labels=5, steps=18_000, quiet=True)
+        prefrl.train(f"{__name__}:Blind-v0", labeller="human", labels=5, steps=18_000, quiet=True)
 
 
 def test_only_the_filmed_copy_gives_clips_of_an_environment_without_states(monkeypatch):
@@ -315,7 +315,7 @@ def test_only_the_filmed_copy_gives_clips_of_an_environment_without_states(monke
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     # In 3 rollouts: 5, 4 and 4 clips.
     with pytest.raises(UserError, match=r"room for 6 labels: .* \(only the first of 8 copies"):
-        prefrl.train("Filmed-v0", labeller="human", labels=8, steps=18_000, quiet=True)
+        prefrl.train(f"{__name__}:Filmed-v0", labeller="human", labels=8, steps=18_000, quiet=True)
 
 
 def test_files_of_the_users_do_not_stand_in_for_pythons_own(maker, tmp_path):

@@ -31,7 +31,7 @@ def notice(progress: Progress, *, run: str, opened: float, drawing: bool) -> Not
     if progress.state == "untaught":
         return Notice(
             "Training has ended: too few labels came while it ran",
-            "The terminal that it ran in says how to begin anew from the answers given.",
+            f"`prefrl resume {run}` says how to begin anew from the answers given.",
         )
     left = progress.waiting - progress.elsewhere
     if progress.waiting and left <= 0:

@@ -86,11 +86,17 @@ class Oracle:
             for query in asked
         )
         if asked and not self._tells_apart:
-            name = getattr(self._score, "__name__", "the score")
+            if self._score is true_reward:
+                why = (
+                    "the environment's own reward tells no clips apart: start again with --oracle "
+                    "FILE.py:FUNC, a score that does, or with --labeller human"
+                )
+            else:
+                name = getattr(self._score, "__name__", "the score")
+                why = f"the oracle's '{name}' tells no clips apart: mend it and start again"
             raise UserError(
                 f"all {len(asked)} pairs of the first batch are ties, so there is nothing to "
-                f"learn from and no more is asked: the oracle's '{name}' tells no clips apart; "
-                f"mend it and start again with another --out"
+                f"learn from and no more is asked; {why}"
             )
 
     def _answer(self, store: LabelStore, queries: Sequence[Query]) -> list[str]:
