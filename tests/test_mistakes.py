@@ -284,7 +284,7 @@ def test_where_a_moved_oracle_is_can_be_said(tmp_path):
     Path("score.py").rename("there/score.py")
     for command in (lambda: prefrl.evaluate("run"), lambda: prefrl.resume(stopped, quiet=True)):
         with pytest.raises(
-            UserError, match=r"if it was moved, .* config\.yaml', as labels\.oracle"
+            UserError, match=r"if it was moved, .*config\.yaml', as labels\.oracle"
         ):
             command()
     config = Path("run/config.yaml")
