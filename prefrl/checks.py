@@ -1,7 +1,9 @@
 """What a run depends on, tried before anything is written."""
 
 import logging
+import math
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -151,28 +153,40 @@ def _check_room(config: Config, *, filmed: bool) -> None:
     if filmed:
         copies, capacity = copies[:1], min(capacity, FRAMED)
     limit = None if config.env.termination == "allow" else _time_limit(config)
-    steps = int(config.run.steps * config.labels.until)
-    rollouts = steps // config.rollout_steps
-    clips = sum(
-        count_clips(
-            rollouts,
-            config.agent.n_steps,
-            length=length,
-            episode=config.env.restart_every if early else limit,
+    budget, until = config.labels.budget, config.labels.until
+    steps = int(config.run.steps * until)
+
+    def pairs(rollouts: int) -> int:
+        clips = sum(
+            count_clips(
+                rollouts,
+                config.agent.n_steps,
+                length=length,
+                episode=config.env.restart_every if early else limit,
+            )
+            for early in copies
         )
-        for early in copies
-    )
-    fit = min(clips // 2, rollouts * (capacity // 2))
-    if config.labels.budget > fit:
+        return clips // 2
+
+    def room(rollouts: int) -> int:
+        return min(pairs(rollouts), rollouts * (capacity // 2))
+
+    rollouts = steps // config.rollout_steps
+    fit = room(rollouts)
+    if budget > fit:
         hint = ""
-        if fit < clips // 2 and not filmed:
-            hint = " or raise clips.capacity"
+        if fit < pairs(rollouts) and not filmed:
+            hint = ", or raise clips.capacity"
         elif filmed and config.env.copies > 1:
             hint = f" (only the first of {config.env.copies} copies is filmed, to be watched)"
+        # Half a pair a rollout is the least that there can be, unless there are none at all.
+        needed = bisect_left(range(2 * budget), budget, key=room)
+        least = math.ceil(needed * config.rollout_steps / until)
+        more = f"at least {least:,}" if room(needed) >= budget else "more"
         raise UserError(
-            f"{config.labels.budget} labels need {2 * config.labels.budget} clips of {length} "
-            f"steps, but the {steps} steps by which all are asked (labels.until) give room for "
-            f"{fit} labels: ask for fewer labels, train for more steps{hint}"
+            f"{budget} labels need {2 * budget} clips of {length} steps, but the {steps} steps by "
+            f"which all are asked (labels.until) give room for {fit} labels: "
+            f"{'ask for fewer labels, or ' if fit else ''}train for {more} steps{hint}"
         )
 
 

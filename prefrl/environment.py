@@ -119,6 +119,10 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
         own = "" if module else f" (one of your own is my_module:{name})"
         raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}{own}") from None
     if spec.max_episode_steps is None:
+        others = [other for other in gym.registry.values() if other.max_episode_steps]
+        if newer := [o for o in others if (o.namespace, o.name) == (spec.namespace, spec.name)]:
+            newest = max(newer, key=lambda other: other.version or 0)
+            raise UserError(f"{env_id} is of an old version: take {newest.id}")
         raise UserError(
             f"{env_id} has no time limit: register it with max_episode_steps, because clips "
             f"and returns are compared over episodes of one length"

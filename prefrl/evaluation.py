@@ -59,8 +59,8 @@ def evaluate(run: str | Path | Run, *, episodes: int = 20) -> dict[str, Any]:
         UserError: There is no such run, or no checkpoint of it.
     """
     run = run if isinstance(run, Run) else Run(run)
-    if episodes <= 0:
-        raise UserError(f"episodes must be at least 1, got {episodes}")
+    if not isinstance(episodes, int | np.integer) or episodes <= 0:
+        raise UserError(f"episodes must be at least 1, and whole, got {episodes!r}")
     run.warn_of_edits()
     return summarise(roll_out(run, episodes), deciding_return(run.config))[0]
 

@@ -9,8 +9,11 @@ from typing import Any
 def replace_text(path: Path, text: str) -> None:
     """Write text."""
     part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
+    try:
+        part.write_text(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # on a full disk, its room is needed
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

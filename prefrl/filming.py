@@ -43,8 +43,8 @@ def video(
         UserError: There is no such run, nothing can be drawn, or the file cannot be written.
     """
     run = run if isinstance(run, Run) else Run(run)
-    if seconds is not None and not 0 < seconds <= 600:
-        raise UserError(f"seconds must be above 0 and at most 600, got {seconds:g}")
+    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= 600):
+        raise UserError(f"seconds must be above 0 and at most 600, got {seconds!r}")
     if out and Path(out).suffix != ".mp4":
         raise UserError(f"cannot write '{out}': a video's name must end in .mp4")
     run.warn_of_edits()

@@ -2,6 +2,7 @@
 
 import csv
 import getpass
+import io
 import os
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prefrl.errors import RunFailed, UserError
+from prefrl.files import replace_text
 from prefrl.labels.answers import turned
 from prefrl.labels.desk import end_claims
 from prefrl.lock import hold
@@ -197,24 +199,26 @@ def export(run: str | Path | Run, out: str | Path) -> Path:
     path = Path(out)
     if path.suffix != ".csv":
         raise UserError(f"cannot write '{path}': a table's name must end in .csv")
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(COLUMNS)
+    for given in sorted(labels, key=lambda given: given.query.id):
+        query = given.query
+        writer.writerow(
+            (
+                query.id,
+                given.answer,
+                turned("left", given.swapped),
+                given.labeller,
+                f"{given.seconds:.3f}",
+                query.step,
+                given.step,
+                "" if query.repeats is None else query.repeats,
+            )
+        )
     try:
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for given in sorted(labels, key=lambda given: given.query.id):
-                query = given.query
-                writer.writerow(
-                    (
-                        query.id,
-                        given.answer,
-                        turned("left", given.swapped),
-                        given.labeller,
-                        f"{given.seconds:.3f}",
-                        query.step,
-                        given.step,
-                        "" if query.repeats is None else query.repeats,
-                    )
-                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, table.getvalue())
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error.strerror}") from None
     return path

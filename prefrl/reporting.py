@@ -34,19 +34,18 @@ def report(run: str | Path | Run) -> Path:
     if not rows:
         raise UserError(f"'{run.path}' has no metrics yet: its first rollout is not finished")
     data = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    figure = Figure(figsize=(15, 8), layout="constrained")
-    axes = figure.subplots(2, 3)
-    panels = [_returns, _time]
+    panels, rows_of = [_returns, _time], 1
     if not run.config.run.true_reward:
-        panels = [_returns, _accuracy, _loss, _disagreement, _labels, _time]
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis, draw in zip(axes.flat, panels, strict=False):
+        panels, rows_of = [_returns, _accuracy, _loss, _disagreement, _labels, _time], 2
+    columns = len(panels) // rows_of
+    figure = Figure(figsize=(5 * columns, 4 * rows_of), layout="constrained")
+    axes = figure.subplots(rows_of, columns)
+    for axis, draw in zip(axes.flat, panels, strict=True):
         draw(axis, data)
         if draw is _labels and run.label_file.exists():
             axis.set_title(f"Labels\n{_labelling(run)}", fontsize="medium")
         axis.spines[["top", "right"]].set_visible(False)
-        if axis.get_xlabel() == STEPS:
+        if axis.get_xlabel().startswith(STEPS):
             axis.xaxis.set_major_locator(MaxNLocator(6))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.suptitle(_title(run))
@@ -84,15 +83,15 @@ def _returns(axis: Any, data: dict[str, np.ndarray]) -> None:
     learned.spines["top"].set_visible(False)
     asked = np.diff(np.nan_to_num(data["query/asked"]), prepend=0) > 0
     low = axis.get_ylim()[0]
-    axis.plot(steps[asked], np.full(asked.sum(), low), "|", color=GREY, ms=9, label="labels asked")
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.05), frameon=False)
+    axis.plot(steps[asked], np.full(asked.sum(), low), "|", color=GREY, ms=9)
+    axis.set_xlabel(f"{STEPS} (marks: labels asked)")
 
 
 def _accuracy(axis: Any, data: dict[str, np.ndarray]) -> None:
     _by_member(axis, data, "reward/validation_accuracy", "-")
     axis.axhline(0.5, color=GREY, lw=0.8, ls=":", label="guessing")
     axis.legend(frameon=False, loc="lower right")
-    axis.set(title="Accuracy on held-out labels, by member", xlabel=STEPS, ylim=(0.3, 1.02))
+    axis.set(title="Accuracy on held-out labels, by member", xlabel=STEPS, ylim=(0, 1.02))
 
 
 def _loss(axis: Any, data: dict[str, np.ndarray]) -> None:
@@ -125,15 +124,20 @@ def _disagreement(axis: Any, data: dict[str, np.ndarray]) -> None:
 
 
 def _labels(axis: Any, data: dict[str, np.ndarray]) -> None:
-    steps = data["time/step"]
-    answered = np.nan_to_num(data["label/answered"])
+    from matplotlib.ticker import MaxNLocator
+
+    steps, asked, answered = (
+        np.concatenate([[0], np.nan_to_num(data[key])])
+        for key in ("time/step", "query/asked", "label/answered")
+    )
     # Wider, to be seen where all that is asked is answered.
-    axis.step(steps, data["query/asked"], color=GREY, lw=4, alpha=0.4, where="post", label="asked")
-    axis.step(steps, answered, color=BLUE, where="post", label="answered")
-    axis.set(title="Labels", xlabel=STEPS, ylabel="labels so far")
-    axis.legend(loc="upper left", frameon=False)
+    axis.step(steps, asked, color=GREY, lw=4, alpha=0.4, where="post")
+    axis.step(steps, answered, color=BLUE, where="post")
+    axis.set(title="Labels", xlabel=STEPS, ylim=(0, None))
+    axis.set_ylabel("labels answered (grey: asked)", color=BLUE)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     edges = np.linspace(0, steps[-1], 21)
-    gained = np.diff(np.interp(edges, steps, answered, left=0))
+    gained = np.diff(np.interp(edges, steps, answered))
     rate = axis.twinx()
     rate.stairs(gained / np.diff(edges) * 1000, edges, color=ORANGE, alpha=0.7)
     rate.set_ylabel("labels per 1,000 steps", color=ORANGE)
@@ -160,4 +164,4 @@ def _time(axis: Any, data: dict[str, np.ndarray]) -> None:
     axis.invert_yaxis()
     speed = data["time/steps_per_second"][-1]
     axis.set(title=f"Where the time went ({speed:,.0f} steps/s)", xlabel="seconds")
-    axis.margins(x=0.15)
+    axis.margins(x=0.2)

@@ -85,6 +85,9 @@ class Run:
                 f"'{path}' has a config.yaml that cannot be read: {one_line(error)}"
             ) from None
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
     @classmethod
     def create(cls, path: Path, config: Config) -> "Run":
         """Make a new run folder.
@@ -121,6 +124,7 @@ class Run:
         }
         try:
             save_config(config, path / "config.yaml")
+            (record["config"],) = fingerprints([str(path / "config.yaml")]).values()
             write_json(path / "run.json", record)
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
@@ -142,6 +146,15 @@ class Run:
         """Write into run.json that the run differs from one that was never stopped."""
         self.record["inexact_resumes"] = self.record.get("inexact_resumes", 0) + 1
         write_json(self.path / "run.json", self.record)
+
+    def warn_of_new_config(self) -> None:
+        """Say where config.yaml is no longer what the run began with."""
+        file = self.path / "config.yaml"
+        if self.record.get("config") in (None, *fingerprints([str(file)]).values()):
+            return
+        done = self.record["result"] is not None
+        more = ", and it has finished with that: with it as --preset, `prefrl train` trains anew"
+        log.warning("'%s' is not as it was when the run began%s", file, more if done else "")
 
     def check_found(self, *keys: str) -> None:
         """Whether files that the run goes by are where they were when it began.

@@ -91,9 +91,11 @@ def train(
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in given.items()
     }
-    for name, path in (("--oracle", oracle), ("--labels-from", labels_from)):
+    for name, path in (("--oracle", oracle), ("--labels-from", labels_from), ("--out", out)):
         if path == "":
             raise UserError(f"{name} is empty: name a file, or leave it out")
+    if not isinstance(env_id, str):
+        raise UserError(f"give an environment's id, such as 'Hopper-v5', not {env_id!r}")
     if not isinstance(preset, str | Path | None):
         raise UserError(f"preset must be a preset's name or a YAML file's path, got {preset!r}")
     find_spec(env_id)  # an unknown environment is named before an unknown preset
@@ -127,6 +129,7 @@ def resume(run: str | Path | Run, *, quiet: bool = False) -> Run:
         RunFailed: The run stopped again.
     """
     run = run if isinstance(run, Run) else Run(run)
+    run.warn_of_new_config()
     if run.record["result"] is None:
         _train(run, quiet=quiet, again=True)
     return run

@@ -1,6 +1,7 @@
 """Bad input to the command line: one sentence, exit code 2, nothing written."""
 
 import contextlib
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -32,7 +33,9 @@ from prefrl.labels.store import LabelStore
         (["train", "Ant-v5", "--labels", "0"], "labels must be at least 1"),
         (["train", "Ant-v5", "--steps", "-3"], "steps must be from 1 to 1e+10"),
         (["train", "Ant-v5", "--steps", "1e308"], "steps must be from 1 to 1e+10"),
-        (["train", "Ant-v5", "--steps", "5e3"], "ask for fewer labels, train for more steps"),
+        (["train", "Ant-v5", "--steps", "5e3"], "room for 0 labels: train for at least "),
+        (["train", "Hopper-v3"], "Hopper-v3 is of an old version: take Hopper-v5"),
+        (["train", "Ant-v5", "--out", ""], "--out is empty"),
         (["train", "Ant-v5", "--query", "disagree"], "did you mean 'disagreement'"),
         (["train", "Ant-v5", "--teacher", "orakel"], "did you mean 'oracle'"),
         (["train", "Ant-v5", "--oracle", "no.py:f"], "oracle file 'no.py' does not exist"),
@@ -93,8 +96,18 @@ def test_more_labels_than_the_clips_have_room_for(overrides, fit):
     clips = overrides.get("clips", {})
     overrides = overrides | {"clips": {"capacity": 150} | clips, "query": {"batch": 1}}
     check_start(load_config("prefrl/PointMass-v0", overrides | {"labels": {"budget": fit}}))
-    with pytest.raises(UserError, match=f"give room for {fit} labels: ask for fewer"):
-        check_start(load_config("prefrl/PointMass-v0", overrides | {"labels": {"budget": fit + 1}}))
+    overrides |= {"labels": {"budget": fit + 1}}
+    with pytest.raises(UserError, match=f"give room for {fit} labels: ask for fewer") as refusal:
+        check_start(load_config("prefrl/PointMass-v0", overrides))
+    enough = int(re.search(r"at least ([\d,]+) steps", str(refusal.value))[1].replace(",", ""))
+    check_start(load_config("prefrl/PointMass-v0", overrides | {"run": {"steps": enough}}))
+    with pytest.raises(UserError, match="give room"):
+        check_start(load_config("prefrl/PointMass-v0", overrides | {"run": {"steps": enough - 1}}))
+
+
+def test_an_environment_is_named_by_its_id():
+    with pytest.raises(UserError, match=r"^give an environment's id, such as 'Hopper-v5', not <"):
+        prefrl.train(PointMassEnv())
 
 
 def test_unknown_renderer(capsys, monkeypatch):
@@ -243,6 +256,11 @@ def test_bad_numbers_for_a_finished_run(point_mass_run, capsys):
     assert "episodes must be at least 1" in refused(capsys, "evaluate", run, "--episodes", "0")
     assert "seconds must be above 0" in refused(capsys, "video", run, "--seconds", "nan")
     assert "cannot write '.'" in refused(capsys, "label", run, "--export", "")
+    for bad in ("3", 2.5, 0):
+        with pytest.raises(UserError, match=f"at least 1, and whole, got {bad!r}"):
+            prefrl.evaluate(run, episodes=bad)
+    with pytest.raises(UserError, match="above 0 and at most 600, got '3'"):
+        prefrl.video(run, seconds="3")
     assert "cannot write '/proc/x.mp4'" in refused(
         capsys, "video", run, "/proc/x.mp4", "--seconds", "0.2"
     )

@@ -102,6 +102,7 @@ def test_why_a_process_ended_is_one_sentence():
     assert why_it_ended(said, 1) == "ValueError: a tensor of"
     assert why_it_ended(said, -9) == "signal 9 ended it"
     assert why_it_ended("no\n \n", 1) == "no"
+    assert why_it_ended("training\nprefrl: its disk is full\n", 1) == "its disk is full"
     assert why_it_ended("\n", 1) == "it said nothing"
 
 
@@ -268,10 +269,17 @@ def test_how_a_labeller_answered(tmp_path, make_clip):
 def test_a_curve_is_the_mean_over_each_fortieth_of_a_run(tmp_path):
     cell = suite_of(TINY).cells()[0]  # of 3,840 steps
     run = Run.create(tmp_path / "run", cell.config)
-    rows = [(48, ""), (90, 2.0), (96, 4.0), (97, 5.0), (3840, 7.0), (3900, 9.0)]
-    lines = ["time/step,rollout/true_return", *(f"{step},{value}" for step, value in rows)]
-    (run.path / "metrics.csv").write_text("\n".join(lines) + "\n")
-    assert curve(run) == [(96, 3.0), (192, 5.0), (3840, 8.0)]
+
+    def curve_of(*rows):
+        lines = ["time/step,rollout/true_return", *(f"{step},{value}" for step, value in rows)]
+        (run.path / "metrics.csv").write_text("\n".join(lines) + "\n")
+        return curve(run)
+
+    begin = [(48, ""), (90, 2.0), (96, 4.0), (97, 5.0)]
+    assert curve_of(*begin, (3800, 7.0), (3840, 9.0)) == [(96, 3.0), (192, 5.0), (3840, 8.0)]
+    # The last rollout goes beyond: it is a stretch of its own, and not in the one before.
+    assert curve_of(*begin, (3800, 7.0), (4000, 9.0)) == [(100, 11 / 3), (3800, 7.0), (4000, 9.0)]
+    assert curve_of(*begin) == [(96, 3.0), (192, 5.0)], "of a run under way"
 
 
 def test_time_left_goes_by_each_tasks_own_speed():

@@ -272,7 +272,7 @@ def test_export(asked_run):
     desk.retake(claims[1])
     labels = store.labels()
     store.close()
-    with export(run, "labels.csv").open() as file:
+    with export(run, "new/labels.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert rows == [
         {
@@ -344,7 +344,7 @@ def record_of(path):
     [
         (["--probes", "0.7"], "from 0 to 0.5"),
         (["--probes", "nan"], "from 0 to 0.5"),
-        (["--export", "nowhere/labels.csv"], "cannot write"),
+        (["--export", "/proc/nowhere/labels.csv"], "cannot write"),
         (["--export", "run/labels.db"], "must end in .csv"),
         (["--labeller", "\udcff"], "printable"),
     ],

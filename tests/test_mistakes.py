@@ -283,9 +283,7 @@ def test_where_a_moved_oracle_is_can_be_said(tmp_path):
     (tmp_path / "there").mkdir()
     Path("score.py").rename("there/score.py")
     for command in (lambda: prefrl.evaluate("run"), lambda: prefrl.resume(stopped, quiet=True)):
-        with pytest.raises(
-            UserError, match=r"if it was moved, .*config\.yaml', as labels\.oracle"
-        ):
+        with pytest.raises(UserError, match=r"if it was moved, .*config\.yaml', as labels\.oracle"):
             command()
     config = Path("run/config.yaml")
     config.write_text(config.read_text().replace("/score.py", "/there/score.py"))

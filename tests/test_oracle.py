@@ -194,3 +194,14 @@ def test_labels_that_teach_nothing_are_named(teacher, kind):
     options = SMALL | {"preset": "strict.yaml", "oracle": "high.py:score", "teacher": teacher}
     with pytest.raises(RunFailed, match=f"^nothing was learned: all 12 labels are {kind}$"):
         prefrl.train("prefrl/PointMass-v0", out="run", **options)
+
+
+@pytest.mark.parametrize(("shift", "told"), [(-20.0, 1), (20.0, 0)])
+def test_shares_of_a_mean_below_zero_are_said_to_be_none(answers, caplog, shift, told):
+    def score(clip):
+        return clip.true_rewards + shift
+
+    answers(Oracle(score, Teacher(skip=0.1, equal=0.1)), (1.0, 2.0), (3.0, 4.0))
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == told
+    assert all(s.startswith("the teacher's equal and skip is a share of") for s in said)

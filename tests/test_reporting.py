@@ -2,11 +2,16 @@
 
 import csv
 import shutil
+from pathlib import Path
 
 import matplotlib
+import pytest
+from compare import SMALL
+from imageio.v3 import imread
 from matplotlib.figure import Figure
 
-from prefrl import report
+from prefrl import Run, UserError, report, train
+from prefrl.reporting import _title
 
 
 def test_a_loss_is_drawn_however_high_and_below_the_legend(point_mass_run, tmp_path, monkeypatch):
@@ -35,3 +40,15 @@ def test_a_report_leaves_the_backend_as_it_is(point_mass_run, monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "backend", "svg")
     report(point_mass_run)
     assert matplotlib.rcParams["backend"] == "svg"
+
+
+def test_a_report_on_the_true_reward_has_two_panels_and_one_that_failed_says_so(tmp_path):
+    Path("flat.py").write_text("def flat(clip):\n    return 0 * clip.true_rewards\n")
+    with pytest.raises(UserError, match="are ties"):
+        train("prefrl/PointMass-v0", oracle="flat.py:flat", out="flat", **SMALL)
+    true = train("prefrl/PointMass-v0", true_reward=True, out="true", steps=1920, quiet=True)
+    assert imread(report(true)).shape[:2] == (400, 1000)
+    run = Run("flat")
+    assert _title(run) == "prefrl/PointMass-v0, seed 0: failed"
+    run.note_failure("")
+    assert _title(Run("flat")) == "prefrl/PointMass-v0, seed 0: under way"

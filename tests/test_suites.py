@@ -77,6 +77,7 @@ def test_seeds_go_round_by_round_and_may_be_given():
         ({"conditions": {"../evil": {}}}, r"a condition cannot be called '\.\./evil'"),
         ({"conditions": {"": {}}}, "a condition cannot be called ''"),
         ({"conditions": {"random-actions": {}}}, "cannot be called 'random-actions'"),
+        ({"conditions": {"all": {}}}, "cannot be called 'all', which stands for all tasks"),
         ({"conditions": {True: {}}}, "'conditions' of suite 'test' must .* got True for a name"),
         (
             {"conditions": {"true-reward": {}, "ann": {"labels": {"labeller": "human"}}}},

@@ -60,6 +60,23 @@ def test_an_edit_since_a_run_began_is_noticed(tmp_path, monkeypatch, caplog, tex
         assert f"'{own}' is not as it was when '{run.path}' began" in caplog.text
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_configuration_edited_since_a_run_began_is_told_of_where_it_goes_on(caplog, finished):
+    run = prefrl.train("prefrl/PointMass-v0", labels=6, steps=1920, out="run", quiet=True)
+    assert repr(run) == "Run('run')"
+    if not finished:
+        run = unfinished(run.path)
+    prefrl.resume("run", quiet=True)
+    assert not caplog.records
+    file = Path("run/config.yaml")
+    file.write_text(file.read_text().replace("steps: 1920", "steps: 2880"))
+    again = prefrl.resume("run" if finished else unfinished(run.path).path, quiet=True)
+    assert again.record["result"]["steps"] == (1920 if finished else 2880)
+    (said,) = (record.getMessage() for record in caplog.records)
+    assert said.startswith("'run/config.yaml' is not as it was when the run began")
+    assert said.endswith("trains anew") == finished
+
+
 def unfinished(path: Path) -> prefrl.Run:
     run = prefrl.Run(path)
     run.finish(None)

@@ -256,8 +256,11 @@ def answer_shares(run: Run) -> dict[str, Any]:
 def curve(run: Run) -> list[tuple[int, float]]:
     """A run's true return while training, by the last step of each of `POINTS` stretches."""
     found: dict[int, list[float]] = {}
-    stretch = run.config.run.steps / POINTS
-    for row in read_metrics(run.path / "metrics.csv"):
+    rows = read_metrics(run.path / "metrics.csv")
+    # The last rollout may go beyond the steps that were asked for.
+    steps = max([run.config.run.steps, *(row["time/step"] for row in rows[-1:])])
+    stretch = steps / POINTS
+    for row in rows:
         if (value := row["rollout/true_return"]) == value:
             place = min(POINTS, int(np.ceil(row["time/step"] / stretch)))
             found.setdefault(place, []).append(value)

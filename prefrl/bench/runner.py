@@ -158,4 +158,4 @@ def why_it_ended(said: str, code: int) -> str:
         return f"signal {-code} ended it"
     lines = [line for line in said.splitlines() if line.strip()]
     told = [line for line in lines if re.match(r"prefrl: |[\w.]*(Error|Exception|Failed)\b", line)]
-    return (told or lines or ["it said nothing"])[-1]
+    return (told or lines or ["it said nothing"])[-1].removeprefix("prefrl: ")

@@ -40,7 +40,8 @@ RANDOM_ACTIONS = "random-actions"
 ALL = "all"
 """In place of a task: all of them."""
 
-RESERVED = (RANDOM_ACTIONS, ALL)
+RESERVED = {RANDOM_ACTIONS: "what a policy gets which acts at random", ALL: "all tasks together"}
+"""Names that no condition may have, and what they stand for."""
 
 Overrides = Mapping[str, Mapping[str, Any]]
 """Values by section and key of the configuration."""
@@ -170,7 +171,12 @@ def suite_from_tree(name: str, tree: Any) -> Suite:
         except UserError as error:
             raise UserError(f"suite '{name}': {error}") from None
     for condition in conditions:
-        if condition in RESERVED or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", condition):
+        if condition in RESERVED:
+            raise UserError(
+                f"suite '{name}': a condition cannot be called '{condition}', which stands for "
+                f"{RESERVED[condition]}"
+            )
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", condition):
             raise UserError(
                 f"suite '{name}': a condition cannot be called '{condition}': take letters, "
                 f"digits, '-', '+', '.' and '_'"

@@ -12,6 +12,7 @@ The oracle answers through the store like any other labeller, in the trainer's p
 synchronously, so that a benchmark is a pure function of its seed.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from prefrl.labellers.teachers import DRAWS, TEACHERS, Teacher
 from prefrl.labels.answers import ANSWERS, Query
 from prefrl.labels.store import LabelStore
 from prefrl.usercode import load_function
+
+log = logging.getLogger(__name__)
 
 Score = Callable[[Clip], np.ndarray]
 """A clip's score per step, `(T,)`."""
@@ -60,6 +63,7 @@ class Oracle:
         self._seed = seed
         self._returns: dict[int, float] = {}  # by clip
         self._tells_apart = False
+        self._warned = False
 
     def __call__(self, store: LabelStore, step: int) -> None:
         """Answer what was asked by the agent's step `step` and is pending in `store`.
@@ -109,8 +113,21 @@ class Oracle:
         mean = deviation = 0.0
         if self._teacher.relative:
             mean, deviation = self._recent(store, max(query.step for query in queries))
+            self._warn_of_no_share(mean)
         places = self._teacher.answer(left, right, draws, mean=mean, deviation=deviation)
         return [ANSWERS[place] for place in places]
+
+    def _warn_of_no_share(self, mean: float) -> None:
+        """Say once that a teacher's shares of the mean return are none, where that is below 0."""
+        names = [name for name in ("equal", "skip") if getattr(self._teacher, name)]
+        if names and mean <= 0 and not self._warned:
+            self._warned = True
+            log.warning(
+                "the teacher's %s is a share of recent clips' mean return, which is %.3g: it does "
+                "nothing until that is above 0",
+                " and ".join(names),
+                mean,
+            )
 
     def _scores(self, store: LabelStore, clip: int) -> np.ndarray:
         """`(T,)` scores of the clip with that id."""

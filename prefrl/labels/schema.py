@@ -104,7 +104,10 @@ def connect(path: Path, *, read_only: bool, patience: float) -> sqlite3.Connecti
                 f"{VERSION}: upgrade prefrl"
             )
         if not _tables(db) >= TABLES if version else read_only:
-            raise UserError(f"'{path}' is not a label store: it has no labels' tables")
+            raise UserError(
+                f"'{path}' is not a label store: it has no labels' tables (of a run under way, "
+                f"they may be in {path.name}-wal, which has to be copied with it)"
+            )
         if not read_only:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
