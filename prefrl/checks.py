@@ -179,7 +179,7 @@ def _check_room(config: Config, *, filmed: bool) -> None:
             hint = ", or raise clips.capacity"
         elif filmed and config.env.copies > 1:
             hint = f" (only the first of {config.env.copies} copies is filmed, to be watched)"
-        # Half a pair a rollout is the least that there can be, unless there are none at all.
+        # With one clip in each rollout, which is few, so many are enough.
         needed = bisect_left(range(2 * budget), budget, key=room)
         least = math.ceil(needed * config.rollout_steps / until)
         more = f"at least {least:,}" if room(needed) >= budget else "more"

@@ -207,7 +207,9 @@ def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
     except gym.error.DependencyNotInstalled as error:
         raise UserError(f"{config.id} needs another package: {error}") from None
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        found = error.__cause__ or error  # Gymnasium's own words are of no more use
+        found: BaseException = error
+        if isinstance(error, TypeError) and error.__cause__:
+            found = error.__cause__  # to which Gymnasium adds words of its own
         if isinstance(found, TypeError) and "argument" in str(found) and not place(found):
             raise WrongArguments(f"{config.id} does not take these arguments: {found}") from None
         raise UserError(f"{config.id} cannot be made: {sentence(found)}") from None

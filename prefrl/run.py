@@ -137,7 +137,7 @@ class Run:
         write_json(self.path / "run.json", self.record)
 
     def note_failure(self, words: str) -> None:
-        """Write into run.json why the run stopped; nothing, where it goes on: empty words."""
+        """Write into run.json why the run stopped; empty words: it goes on."""
         if words != self.record.get("failure", ""):
             self.record["failure"] = words
             write_json(self.path / "run.json", self.record)

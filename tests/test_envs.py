@@ -1,4 +1,5 @@
 import importlib
+import re
 import subprocess
 import sys
 
@@ -245,3 +246,11 @@ def test_an_early_end_is_one_whatever_it_is_called():
     assert ends == [(False, False)] * 14 + [(False, True)]
     gym.register("Whole-v0", entry_point=Cut, max_episode_steps=5)
     assert len(check_env(EnvConfig("Whole-v0"), length=3)) == 3
+
+
+@pytest.mark.parametrize(("length", "told"), [(100, True), (50, False)])
+def test_episodes_shorter_than_a_clip_are_told_of(caplog, length, told):
+    check_env(EnvConfig("CartPole-v1", termination="allow"), length)
+    assert ("CartPole-v1 ends its episodes after" in caplog.text) == told
+    if told:
+        assert re.search(r"after \d\d steps at most, .* a clip of 100", caplog.text)

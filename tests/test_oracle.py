@@ -201,7 +201,9 @@ def test_shares_of_a_mean_below_zero_are_said_to_be_none(answers, caplog, shift,
     def score(clip):
         return clip.true_rewards + shift
 
-    answers(Oracle(score, Teacher(skip=0.1, equal=0.1)), (1.0, 2.0), (3.0, 4.0))
+    oracle = Oracle(score, Teacher(skip=0.1, equal=0.1))
+    for first in (1.0, 5.0):
+        answers(oracle, (first, first + 1), (first + 2, first + 3))
     said = [r.getMessage() for r in caplog.records]
     assert len(said) == told
     assert all(s.startswith("the teacher's equal and skip is a share of") for s in said)

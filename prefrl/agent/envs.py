@@ -1,5 +1,6 @@
 """Environments for the agent: checked with random actions, stepped in turn."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property, partial
@@ -30,6 +31,8 @@ from prefrl.environment import (
     make_env,
 )
 from prefrl.errors import UserError, sentence
+
+log = logging.getLogger(__name__)
 
 TRIAL_STEPS = 300
 """Random steps in which an environment shows what it is like."""
@@ -194,18 +197,28 @@ def check_env(config: EnvConfig, length: int, *, continuous: bool = False) -> Cl
         inner = env.env if isinstance(env, FixedHorizon) else env
         try:
             _check_first_step(inner, config.id)
-            clip, ended = _act(inner, length, max(TRIAL_STEPS, length))
+            steps = max(TRIAL_STEPS, length)
+            clip, ends = _act(inner, length, steps)
         except UserError:
             raise
         except (Exception, SystemExit) as error:  # the user's own code may fail in any way
             raise UserError(f"{config.id} fails under random actions: {sentence(error)}") from None
         if not np.isfinite(clip.observations).all():
             raise UserError(f"{config.id} gives observations that are not finite numbers")
-        if ended and config.termination == "refuse":
+        if ends and config.termination == "refuse":
             raise UserError(
-                f"{config.id} ends episodes early (after {ended} random steps), which tells the "
+                f"{config.id} ends episodes early (after {ends[0]} random steps), which tells the "
                 f"agent about the task without any label: choose an environment with a fixed "
                 f"horizon, or add --allow-termination"
+            )
+        longest = max(np.diff([0, *ends, steps]))
+        if config.termination == "allow" and longest < length:
+            log.warning(
+                "under random actions, %s ends its episodes after %d steps at most, and shorter "
+                "ones than a clip of %d (clips.length) are not asked about",
+                config.id,
+                longest,
+                length,
             )
         steps_per_second(env)
         return clip
@@ -274,13 +287,13 @@ def _short(space: spaces.Space) -> str:
     return f"{type(space).__name__}{space.shape or ''}"
 
 
-def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
-    """A random clip, and the step at which an episode ended early (0: none did)."""
+def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, list[int]]:
+    """A random clip, and the steps at which episodes ended early."""
     rows: dict[str, list] = {"observations": [], "actions": [], "rewards": [], "states": []}
     infos: list[dict[str, float]] = []
     observation, _ = env.reset(seed=0)
     env.action_space.seed(0)
-    ended = 0
+    ends = []
     for step in range(1, steps + 1):
         action = env.action_space.sample()
         rows["observations"].append(np.array(observation, np.float32))
@@ -290,7 +303,7 @@ def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
         rows["rewards"].append(float(reward))
         infos.append(numbers(info))
         if terminated or (truncated and is_cut_short(env)):
-            ended = ended or step
+            ends.append(step)
         if terminated or truncated:
             observation, _ = env.reset()
     clip = Clip(
@@ -301,4 +314,4 @@ def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, int]:
         infos={k: np.array([i.get(k, np.nan) for i in infos[:length]]) for k in infos[0]},
         step=0,
     )
-    return clip, ended
+    return clip, ends
