@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefrl.agent.reward_env import LearnedReward
     from prefrl.clips.recorder import ClipRecorder
-    from prefrl.errors import RunFailed, UserError
+    from prefrl.errors import UserError
     from prefrl.evaluation import evaluate
     from prefrl.filming import video
     from prefrl.labellers.oracle import Oracle
@@ -38,7 +38,6 @@ _HOMES = {
     "report": "reporting",
     "label": "labelling",
     "Run": "run",
-    "RunFailed": "errors",
     "UserError": "errors",
     "ClipRecorder": "clips.recorder",
     "RewardEnsemble": "reward.ensemble",
@@ -58,7 +57,6 @@ __all__ = [
     "PreferenceLoop",
     "RewardEnsemble",
     "Run",
-    "RunFailed",
     "UserError",
     "evaluate",
     "label",

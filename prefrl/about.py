@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from prefrl.environment import choose_renderer
 from prefrl.errors import UserError
 from prefrl.labellers.display import check_pygame
+from prefrl.registry import choose_renderer
 
 
 def info() -> dict[str, str]:

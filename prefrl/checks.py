@@ -20,9 +20,7 @@ from prefrl.clock import Stopwatch
 from prefrl.config import Config
 from prefrl.environment import (
     FRAME_SIZE,
-    check_found_by_others,
     close_env,
-    find_spec,
     make_drawable,
 )
 from prefrl.errors import RunFailed, UserError
@@ -32,6 +30,7 @@ from prefrl.labellers.teachers import teacher
 from prefrl.labels.answers import Label
 from prefrl.labels.store import LabelStore
 from prefrl.queries.rules import find_rule
+from prefrl.registry import check_found_by_others, find_spec
 
 log = logging.getLogger(__name__)
 

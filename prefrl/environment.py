@@ -1,33 +1,26 @@
-"""Environments: found, made with a fixed horizon, drawn without a display.
+"""Environments: made with a fixed horizon, stepped and closed with care for the user's own.
 
 An episode that can end early tells the agent about the task without any label: where it ends on
 failure, longer is better, and a reward of +1 for every step learns CartPole. So every environment
 runs to its time limit, or is refused.
 """
 
-import importlib.util
+import importlib
 import inspect
 import logging
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes.util import find_library
 from functools import cache
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from prefrl.config import EnvConfig
-from prefrl.errors import CodeFailed, RunFailed, UserError, nearest, place, sentence
+from prefrl.errors import CodeFailed, RunFailed, UserError, place, sentence
+from prefrl.registry import find_spec
 
 log = logging.getLogger("prefrl")
-
-OWN = "prefrl_envs"
-"""Name under which prefrl's package `envs` is imported where that one is taken."""
 
 FRAME_SIZE = (320, 240)
 """Width and height of a clip's frames, pixels."""
@@ -99,96 +92,6 @@ def checked_observations(env_id: str, observations: np.ndarray) -> np.ndarray:
     if not np.isfinite(observations).all():
         raise CodeFailed(f"{env_id} gave an observation that is not finite")
     return observations
-
-
-def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
-    """The registered environment of that id; imports its module if the id names one.
-
-    Raises:
-        UserError: There is none, or it has no time limit.
-    """
-    prepare_mujoco()
-    module, _, name = env_id.rpartition(":")
-    if module:
-        _import_module(module, env_id)
-    _register_own()
-    try:
-        spec = gym.spec(name)
-    except (gym.error.Error, ImportError):
-        known = [key for key, spec in gym.registry.items() if spec.max_episode_steps]
-        own = "" if module else f" (one of your own is my_module:{name})"
-        raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}{own}") from None
-    if spec.max_episode_steps is None:
-        others = [other for other in gym.registry.values() if other.max_episode_steps]
-        if newer := [o for o in others if (o.namespace, o.name) == (spec.namespace, spec.name)]:
-            newest = max(newer, key=lambda other: other.version or 0)
-            raise UserError(f"{env_id} is of an old version: take {newest.id}")
-        raise UserError(
-            f"{env_id} has no time limit: register it with max_episode_steps, because clips "
-            f"and returns are compared over episodes of one length"
-        )
-    return spec
-
-
-def check_found_by_others(env_id: str) -> None:
-    """Whether another process, as the window is one, finds the environment by that id.
-
-    Raises:
-        UserError: It was registered in this process alone; says how to name it.
-    """
-    if ":" in env_id:
-        return
-    entry = find_spec(env_id).entry_point
-    module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
-    plugins = {plugin.module for plugin in entry_points(group="gymnasium.envs")}
-    found = {"gymnasium", "envs", OWN} | {name.partition(".")[0] for name in plugins}
-    if module.partition(".")[0] not in found:
-        raise UserError(
-            f"{env_id} was registered in this process alone, and the window is another: name the "
-            f"module that registers it, as in 'my_module:{env_id}'"
-        )
-
-
-def module_file(env_id: str) -> str:
-    """The file of the module that an id of `find_spec` names; empty if it names none."""
-    module = sys.modules.get(env_id.rpartition(":")[0])
-    return getattr(module, "__file__", None) or ""
-
-
-def _register_own() -> None:
-    """Import prefrl's own environments, also where the user has a package `envs` of their own."""
-    folder = Path(__file__).parents[1] / "envs"
-    found = importlib.util.find_spec("envs")
-    if found and found.origin and Path(found.origin).parent == folder:
-        importlib.import_module("envs")
-    elif OWN not in sys.modules:
-        own = importlib.util.spec_from_file_location(OWN, folder / "__init__.py")
-        assert own
-        assert own.loader
-        sys.modules[OWN] = importlib.util.module_from_spec(own)
-        own.loader.exec_module(sys.modules[OWN])
-
-
-def _import_module(module: str, env_id: str) -> None:
-    if module.endswith(".py") or "/" in module:
-        file = Path(module).with_suffix(".py")
-        raise UserError(
-            f"environment '{env_id}': give the module's name, not its file: in the folder of "
-            f"{file.name}, '{file.stem}:{env_id.rpartition(':')[2]}'"
-        )
-    here = str(Path.cwd())  # as `python -m` would: a user's module lies beside them
-    sys.path.insert(0, here)
-    try:
-        importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-        why = sentence(error)
-        if isinstance(error, ModuleNotFoundError) and error.name == module:
-            why = f"there is no such module here: run this in the folder of {module}.py"
-        raise UserError(f"environment '{env_id}': cannot import '{module}': {why}") from None
-    finally:
-        sys.path.remove(here)
-        if here not in sys.path:
-            sys.path.append(here)  # last: for what the module names, and is imported later
 
 
 def make_env(config: EnvConfig, **kwargs: Any) -> gym.Env:
@@ -297,23 +200,3 @@ def _draws_in_any_size(spec: gym.envs.registration.EnvSpec) -> bool:
     kinds = getattr(_entry(spec), "__mro__", ())
     mujoco = any(kind.__module__.startswith("gymnasium.envs.mujoco.") for kind in kinds)
     return mujoco or spec.namespace == "prefrl"
-
-
-def prepare_mujoco() -> None:
-    """Import MuJoCo with the renderer chosen that it is to draw with.
-
-    Its warnings go to `logging`; by default they land in a file where one stands.
-    """
-    choose_renderer()  # which it reads as it is imported
-    try:
-        import mujoco
-    except ImportError:
-        return
-    mujoco.set_mju_user_warning(lambda message: log.debug("mujoco: %s", message))
-
-
-def choose_renderer() -> str:
-    """MuJoCo's GL backend: as set in MUJOCO_GL, else EGL, which needs no display, if installed."""
-    if sys.platform == "linux" and "MUJOCO_GL" not in os.environ and find_library("EGL"):
-        os.environ["MUJOCO_GL"] = "egl"
-    return os.environ.get("MUJOCO_GL", "glfw")

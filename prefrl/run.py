@@ -28,9 +28,9 @@ import yaml
 from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.config import Config
 from prefrl.configfile import read_config, save_config
-from prefrl.environment import find_spec
 from prefrl.errors import UserError, one_line
 from prefrl.files import finite, write_json
+from prefrl.registry import find_spec
 from prefrl.usercode import fingerprints, own_files
 
 if TYPE_CHECKING:

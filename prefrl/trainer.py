@@ -11,13 +11,13 @@ from threadpoolctl import threadpool_limits
 from prefrl.checkpoint import list_checkpoints
 from prefrl.checks import check_inputs, check_source, check_start, warn_of_unused
 from prefrl.configfile import load_config, with_absolute_paths
-from prefrl.environment import find_spec
 from prefrl.errors import DISK_ERRORS, CodeFailed, Interrupted, RunFailed, UserError
 from prefrl.interrupts import watch_interrupts
 from prefrl.labels.schema import is_busy
 from prefrl.labels.store import LabelStore
 from prefrl.lock import hold
 from prefrl.panel import Panel
+from prefrl.registry import find_spec
 from prefrl.run import Run, default_folder
 from prefrl.training import Training
 

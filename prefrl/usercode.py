@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prefrl.config import Config
-from prefrl.environment import module_file
 from prefrl.errors import UserError, nearest, sentence
+from prefrl.registry import module_file
 
 
 def load_function(spec: str, purpose: str) -> Callable:

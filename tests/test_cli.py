@@ -259,7 +259,7 @@ def test_info(capsys):
 def test_mujoco_is_imported_with_the_renderer_that_needs_no_display():
     """Its own `mujoco.Renderer`, which an environment may draw with, is chosen then for good."""
     program = (
-        "from prefrl.environment import find_spec\n"
+        "from prefrl.registry import find_spec\n"
         "find_spec('Hopper-v5')\n"
         "import mujoco\n"
         "print(mujoco.GLContext.__module__)\n"

@@ -12,8 +12,9 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 from envs.point_mass import PointMassEnv
 from prefrl.agent.envs import check_env
 from prefrl.config import EnvConfig
-from prefrl.environment import find_spec, make_env
+from prefrl.environment import make_env
 from prefrl.errors import RunFailed, UserError
+from prefrl.registry import find_spec
 
 FIXED = ["Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"]
 

@@ -10,10 +10,10 @@ from compare import SMALL
 import prefrl
 from envs.point_mass import PointMassEnv
 from prefrl.cli import main
-from prefrl.environment import check_found_by_others
 from prefrl.errors import RunFailed, UserError
 from prefrl.labelling import WindowProcess
 from prefrl.labels.store import LabelStore
+from prefrl.registry import check_found_by_others
 
 POINT = "prefrl/PointMass-v0"
 

@@ -12,7 +12,7 @@ from prefrl.clips.simulator import (
     snapshot,
     write_state,
 )
-from prefrl.environment import prepare_mujoco
+from prefrl.registry import prepare_mujoco
 
 EXACT = [
     "HalfCheetah-v5",

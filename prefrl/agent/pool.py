@@ -20,8 +20,9 @@ from prefrl.clips.clip import numbers
 from prefrl.clips.simulator import StateReader, is_mujoco
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
-from prefrl.environment import find_spec, make_env
+from prefrl.environment import make_env
 from prefrl.errors import RunFailed, UserError
+from prefrl.registry import find_spec
 
 POSITIONS = "exclude_current_positions_from_observation"
 """An argument of the locomotion tasks. With it off, an observation begins with all of qpos and

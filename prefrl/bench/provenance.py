@@ -18,9 +18,9 @@ import yaml
 from prefrl.bench.suites import RANDOM_ACTIONS, Suite, difference
 from prefrl.config import Config
 from prefrl.configfile import config_from_tree, config_to_tree, read_yaml
-from prefrl.environment import module_file
 from prefrl.errors import RunFailed, UserError
 from prefrl.files import replace_text
+from prefrl.registry import module_file
 from prefrl.run import Run, versions
 from prefrl.usercode import fingerprints, own_files
 

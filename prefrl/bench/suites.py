@@ -26,8 +26,8 @@ from typing import Any
 
 from prefrl.config import Config, EnvConfig
 from prefrl.configfile import config_to_tree, find_yaml, load_config, read_yaml, with_absolute_paths
-from prefrl.environment import find_spec
 from prefrl.errors import UserError, nearest
+from prefrl.registry import find_spec
 from prefrl.run import file_name
 
 SUITES = Path(__file__).parent.parent / "suites"
