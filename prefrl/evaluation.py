@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
-from prefrl.clips.clip import Clip, numbers
-from prefrl.clips.recorder import encode_actions
+from prefrl.clips.clip import Clip
 from prefrl.clips.render import steps_per_second
-from prefrl.clips.simulator import StateReader
+from prefrl.clips.tape import Tape
 from prefrl.config import Config, EnvConfig
 from prefrl.environment import acting_in, checked_observations, close_env, make_env
 from prefrl.errors import UserError
@@ -79,15 +79,15 @@ def roll_out(run: Run, episodes: int) -> list[Episode]:
         run.policy.check_env(envs[0], run.config.env.id)
         for first in range(0, episodes, len(envs)):
             batch = envs[: episodes - first]
-            acted = _act(run, batch, SEED + first)
-            for seed, (clip, actions, info) in enumerate(acted, SEED + first):
+            for seed, tape in enumerate(_act(run, batch, SEED + first), SEED + first):
+                clip = tape.clip()
                 rewards = {"true_return": clip.true_rewards}
                 if not run.config.run.true_reward:
                     rewards["learned_return"] = run.ensemble.rewards(clip.inputs)
                 if score:
                     rewards["oracle_return"] = checked_scores(score, clip)
                 seconds = len(clip) / steps_per_second(envs[0])
-                done.append(Episode(seed, seconds, actions, clip, info, rewards))
+                done.append(Episode(seed, seconds, tape.actions, clip, tape.info, rewards))
     finally:
         for env in envs:
             close_env(env, run.config.env.id)
@@ -112,41 +112,20 @@ def random_returns(config: EnvConfig) -> np.ndarray:
     return returns
 
 
-def _act(run: Run, envs: list[Any], seed: int) -> list[tuple[Clip, np.ndarray, dict[str, float]]]:
+def _act(run: Run, envs: list[gym.Env], seed: int) -> list[Tape]:
     """One episode in each environment; the policy is asked for all that still run at once."""
+    tapes = [Tape(env) for env in envs]
     with acting_in(run.config.env.id):
-        observations = [env.reset(seed=seed + i)[0] for i, env in enumerate(envs)]
-    readers = [StateReader(env) for env in envs]
-    rows: list[list[tuple]] = [[] for _ in envs]
-    running = list(range(len(envs)))
+        for i, tape in enumerate(tapes):
+            tape.reset(seed=seed + i)
+    running = tapes
     while running:
-        batch = np.stack([observations[i] for i in running])
-        checked_observations(run.config.env.id, batch)
-        actions = run.policy.predict(batch)
-        for i, action in zip(list(running), actions, strict=True):
-            before = np.array(observations[i], np.float32)
-            state = np.empty(readers[i].size)
-            readers[i].read(state)
-            with acting_in(run.config.env.id):
-                observations[i], reward, terminated, truncated, info = envs[i].step(action.copy())
-            rows[i].append((before, action, float(reward), state, numbers(info)))
-            if terminated or truncated:
-                running.remove(i)
-    return [(*_clip(env, part), part[-1][-1]) for env, part in zip(envs, rows, strict=True)]
-
-
-def _clip(env: Any, rows: list[tuple]) -> tuple[Clip, np.ndarray]:
-    observations, taken, rewards, states, infos = zip(*rows, strict=True)
-    actions = np.stack(taken)
-    clip = Clip(
-        observations=np.stack(observations),
-        actions=encode_actions(env.action_space, actions),
-        true_rewards=np.array(rewards),
-        states=np.stack(states),
-        infos={k: np.array([info.get(k, np.nan) for info in infos]) for k in infos[0]},
-        step=0,
-    )
-    return clip, actions
+        observations = np.stack([tape.observation for tape in running])
+        actions = run.policy.predict(checked_observations(run.config.env.id, observations))
+        with acting_in(run.config.env.id):
+            over = [any(tape.step(a)) for tape, a in zip(running, actions, strict=True)]
+        running = [tape for tape, ended in zip(running, over, strict=True) if not ended]
+    return tapes
 
 
 def deciding_return(config: Config) -> str:

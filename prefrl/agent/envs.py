@@ -14,9 +14,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.clips.clip import Clip, numbers
-from prefrl.clips.recorder import encode_actions
 from prefrl.clips.render import checked_frame, steps_per_second
-from prefrl.clips.simulator import read_state, restore, snapshot
+from prefrl.clips.simulator import restore, snapshot
+from prefrl.clips.tape import Tape
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.environment import (
@@ -289,29 +289,13 @@ def _short(space: spaces.Space) -> str:
 
 def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, list[int]]:
     """A random clip, and the steps at which episodes ended early."""
-    rows: dict[str, list] = {"observations": [], "actions": [], "rewards": [], "states": []}
-    infos: list[dict[str, float]] = []
-    observation, _ = env.reset(seed=0)
+    tape, ends = Tape(env), []
+    tape.reset(seed=0)
     env.action_space.seed(0)
-    ends = []
     for step in range(1, steps + 1):
-        action = env.action_space.sample()
-        rows["observations"].append(np.array(observation, np.float32))
-        rows["actions"].append(encode_actions(env.action_space, np.asarray([action]))[0])
-        rows["states"].append(read_state(env))
-        observation, reward, terminated, truncated, info = env.step(action)
-        rows["rewards"].append(float(reward))
-        infos.append(numbers(info))
+        terminated, truncated = tape.step(env.action_space.sample())
         if terminated or (truncated and is_cut_short(env)):
             ends.append(step)
         if terminated or truncated:
-            observation, _ = env.reset()
-    clip = Clip(
-        observations=np.stack(rows["observations"][:length]),
-        actions=np.stack(rows["actions"][:length]),
-        true_rewards=np.array(rows["rewards"][:length]),
-        states=np.stack(rows["states"][:length]),
-        infos={k: np.array([i.get(k, np.nan) for i in infos[:length]]) for k in infos[0]},
-        step=0,
-    )
-    return clip, ends
+            tape.reset()
+    return tape.clip(length), ends
