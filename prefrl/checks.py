@@ -3,21 +3,21 @@
 import logging
 import math
 import sqlite3
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from prefrl.agent.envs import TRIAL_STEPS, check_env, restarts_early
+from prefrl.agent.envs import restarts_early
 from prefrl.agent.pool import PoolVecEnv
 from prefrl.agent.ppo import check_agent
+from prefrl.agent.trial import TRIAL_STEPS, check_env
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import FRAMED, count_clips
 from prefrl.clips.render import Renderer
 from prefrl.clock import Stopwatch
-from prefrl.config import Config
+from prefrl.config import MOST_STEPS, Config
 from prefrl.environment import (
     FRAME_SIZE,
     close_env,
@@ -33,6 +33,9 @@ from prefrl.queries.rules import find_rule
 from prefrl.registry import check_found_by_others, find_spec
 
 log = logging.getLogger(__name__)
+
+MANY = 1000
+"""Rollouts in which every length of episodes shows how many clips it gives."""
 
 UNUSED = {
     "oracle": {"--ask", "--wait-for-labels"},
@@ -53,7 +56,8 @@ def check_inputs(config: Config) -> Clip:
     check_agent(config.agent, config.env.copies)
     limit = _time_limit(config)
     gsde = config.agent.sde_sample_freq > 0
-    sample = check_env(config.env, config.clips.length, continuous=gsde)
+    asks = not config.run.true_reward and config.labels.labeller != "none"
+    sample = check_env(config.env, config.clips.length, continuous=gsde, asks=asks)
     _check_lengths(config, limit)
     if config.env.backend == "envpool":
         known = _check_pool(config)
@@ -178,15 +182,23 @@ def _check_room(config: Config, *, filmed: bool) -> None:
             hint = ", or raise clips.capacity"
         elif filmed and config.env.copies > 1:
             hint = f" (only the first of {config.env.copies} copies is filmed, to be watched)"
-        # With one clip in each rollout, which is few, so many are enough.
-        needed = bisect_left(range(2 * budget), budget, key=room)
-        least = math.ceil(needed * config.rollout_steps / until)
-        more = f"at least {least:,}" if room(needed) >= budget else "more"
+        rate = room(MANY) / MANY
+        # Some more than that, because the first clips are not at hand at once.
+        enough = _rounded_up(1.02 * budget / rate * config.rollout_steps / until) if rate else 0
+        more = f"some {enough:,}" if 0 < enough <= MOST_STEPS else "more"
         raise UserError(
             f"{budget} labels need {2 * budget} clips of {length} steps, but the {steps} steps by "
             f"which all are asked (labels.until) give room for {fit} labels: "
             f"{'ask for fewer labels, or ' if fit else ''}train for {more} steps{hint}"
         )
+
+
+def _rounded_up(steps: float) -> int:
+    """To two figures."""
+    if steps > MOST_STEPS:  # which nobody can train for
+        return MOST_STEPS + 1
+    unit = 10 ** max(0, math.floor(math.log10(steps)) - 1)
+    return math.ceil(steps / unit) * unit
 
 
 def _check_frames(config: Config) -> None:

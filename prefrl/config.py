@@ -8,6 +8,9 @@ from typing import Any
 
 from prefrl.errors import UserError, nearest
 
+MOST_STEPS = 10**10
+"""That a run can be asked for."""
+
 
 @dataclass(frozen=True)
 class EnvConfig:
@@ -193,7 +196,7 @@ def check_config(config: Config) -> None:
     asks = not config.run.true_reward
     agent, reward, inf = config.agent, config.reward, float("inf")
     for name, value, low, high in (
-        ("steps", config.run.steps, 1, 10**10),
+        ("steps", config.run.steps, 1, MOST_STEPS),
         ("labels", config.labels.budget, 1 if asks else -inf, inf),
         ("seed", config.run.seed, 0, inf),
         ("run.checkpoint_every", config.run.checkpoint_every, 1, inf),

@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import gymnasium as gym
@@ -149,8 +149,9 @@ def close_env(env: gym.Env, env_id: str) -> None:
         _warn_once(f"{env_id} fails to close: {sentence(error)}")
 
 
-@cache
+@lru_cache(maxsize=64)
 def _warn_once(words: str) -> None:
+    """Once in this process, which may have dozens of copies of an environment."""
     log.warning("%s", words)
 
 

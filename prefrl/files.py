@@ -8,12 +8,13 @@ from typing import Any
 
 def replace_text(path: Path, text: str) -> None:
     """Write text."""
-    part = path.with_suffix(".part")
+    part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(text)
         part.replace(path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)  # on a full disk, its room is needed
+        raise
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import itertools
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from numbers import Real
 from pathlib import Path
 
 import imageio.v2 as iio
@@ -43,7 +44,7 @@ def video(
         UserError: There is no such run, nothing can be drawn, or the file cannot be written.
     """
     run = run if isinstance(run, Run) else Run(run)
-    if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds <= 600):
+    if seconds is not None and not (isinstance(seconds, Real) and 0 < seconds <= 600):
         raise UserError(f"seconds must be above 0 and at most 600, got {seconds!r}")
     if out and Path(out).suffix != ".mp4":
         raise UserError(f"cannot write '{out}': a video's name must end in .mp4")
@@ -88,11 +89,8 @@ def film(
     memory.
     """
     env = make_drawable(run.config.env, 480, 360)
-    stride, fps = playback(env)
-    run.policy.check_env(env, run.config.env.id)
-    steps = max(1, int(seconds * fps + 1e-6)) * stride
 
-    def frames() -> Iterator[np.ndarray]:
+    def frames(steps: int, stride: int) -> Iterator[np.ndarray]:
         with acting_in(run.config.env.id):
             observation, _ = env.reset(seed=seed)
         renderer = Renderer(env)
@@ -106,7 +104,9 @@ def film(
                     observation, _ = env.reset()
 
     try:
-        yield frames(), fps
+        stride, fps = playback(env)
+        run.policy.check_env(env, run.config.env.id)
+        yield frames(max(1, int(seconds * fps + 1e-6)) * stride, stride), fps
     finally:
         close_env(env, run.config.env.id)
 

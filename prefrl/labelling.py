@@ -18,7 +18,7 @@ from prefrl.errors import RunFailed, UserError
 from prefrl.files import replace_text
 from prefrl.labels.answers import turned
 from prefrl.labels.desk import end_claims
-from prefrl.lock import hold
+from prefrl.lock import hold, is_held
 from prefrl.run import Run
 
 if TYPE_CHECKING:
@@ -247,20 +247,22 @@ class WindowProcess:
         """What to tell the person once the window is closed; None before and after.
 
         Raises:
-            RunFailed: The run waits for answers, and no window can be opened on it.
+            RunFailed: The run waits for answers, and no window is open or could be opened.
         """
         if self._process is None or self._process.poll() is None:
             return None
         code, self._process = self._process.returncode, None
         words = self._log.read_text().strip()
         if code:
-            reason = words.splitlines()[-1] if words else "it was killed"
-            if code == UserError.exit_code and self._run.config.labels.wait:
-                raise RunFailed(  # nobody will answer in any window
-                    f"the window cannot be opened ({reason.removeprefix('prefrl: ')}): mend that, "
-                    f"then `prefrl resume {self._run.typed}` goes on"
+            reason = words.splitlines()[-1].removeprefix("prefrl: ") if words else "it was killed"
+            closed = f"the window is closed ({reason})"
+            awaited = self._run.config.labels.wait and not is_held(self._run.window_lock)
+            if code == UserError.exit_code and awaited:
+                raise RunFailed(
+                    f"{closed}, and training waits for answers: mend that, then `prefrl resume "
+                    f"{self._run.typed}` goes on"
                 )
-            return f"the window is closed ({reason}): `prefrl label {self._run.typed}` opens one"
+            return f"{closed}: `prefrl label {self._run.typed}` opens one"
         return words
 
     def release(self) -> None:

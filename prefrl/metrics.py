@@ -97,7 +97,8 @@ class MetricsLog:
 
     def _pass_over_disk(self, args: threading.ExceptHookArgs) -> None:
         """Say nothing of what TensorBoard's thread could not write: `write` raises it again."""
-        if not issubclass(args.exc_type, OSError):
+        boards = type(args.thread).__module__.startswith("tensorboard.")
+        if not (boards and issubclass(args.exc_type, OSError)):
             self._hook(args)
 
 

@@ -9,7 +9,6 @@ import logging
 import os
 import sys
 from ctypes.util import find_library
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import gymnasium as gym
@@ -41,8 +40,9 @@ def find_spec(env_id: str) -> gym.envs.registration.EnvSpec:
         raise UserError(f"unknown environment '{env_id}': {nearest(name, known)}{own}") from None
     if spec.max_episode_steps is None:
         others = [other for other in gym.registry.values() if other.max_episode_steps]
-        if newer := [o for o in others if (o.namespace, o.name) == (spec.namespace, spec.name)]:
-            newest = max(newer, key=lambda other: other.version or 0)
+        same = [o for o in others if (o.namespace, o.name) == (spec.namespace, spec.name)]
+        newest = max(same, key=lambda other: other.version or 0, default=spec)
+        if (newest.version or 0) > (spec.version or 0):
             raise UserError(f"{env_id} is of an old version: take {newest.id}")
         raise UserError(
             f"{env_id} has no time limit: register it with max_episode_steps, because clips "
@@ -59,11 +59,10 @@ def check_found_by_others(env_id: str) -> None:
     """
     if ":" in env_id:
         return
-    entry = find_spec(env_id).entry_point
-    module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
-    plugins = {plugin.module for plugin in entry_points(group="gymnasium.envs")}
-    found = {"gymnasium", "envs", OWN} | {name.partition(".")[0] for name in plugins}
-    if module.partition(".")[0] not in found:
+    spec = find_spec(env_id)
+    made_by = spec.entry_point
+    module = made_by if isinstance(made_by, str) else getattr(made_by, "__module__", "")
+    if spec.namespace != "prefrl" and not module.startswith("gymnasium."):
         raise UserError(
             f"{env_id} was registered in this process alone, and the window is another: name the "
             f"module that registers it, as in 'my_module:{env_id}'"
@@ -91,7 +90,7 @@ def _register_own() -> None:
 
 
 def _import_module(module: str, env_id: str) -> None:
-    if module.endswith(".py") or "/" in module:
+    if Path(module).name and (module.endswith(".py") or "/" in module):
         file = Path(module).with_suffix(".py")
         raise UserError(
             f"environment '{env_id}': give the module's name, not its file: in the folder of "
@@ -104,7 +103,10 @@ def _import_module(module: str, env_id: str) -> None:
     except (Exception, SystemExit) as error:  # the user's own code may fail in any way
         why = sentence(error)
         if isinstance(error, ModuleNotFoundError) and error.name == module:
-            why = f"there is no such module here: run this in the folder of {module}.py"
+            why = (
+                f"there is none: run this in the folder of {module}.py, or install the package of "
+                f"that name"
+            )
         raise UserError(f"environment '{env_id}': cannot import '{module}': {why}") from None
     finally:
         sys.path.remove(here)

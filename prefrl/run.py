@@ -153,7 +153,7 @@ class Run:
         if self.record.get("config") in (None, *fingerprints([str(file)]).values()):
             return
         done = self.record["result"] is not None
-        more = ", and it has finished with that: with it as --preset, `prefrl train` trains anew"
+        more = ", and the run is finished: `prefrl train` with it as --preset trains anew"
         log.warning("'%s' is not as it was when the run began%s", file, more if done else "")
 
     def check_found(self, *keys: str) -> None:

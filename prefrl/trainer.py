@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,13 @@ def train(
         section: {key: value for key, value in values.items() if value is not None}
         for section, values in given.items()
     }
-    for name, path in (("--oracle", oracle), ("--labels-from", labels_from), ("--out", out)):
+    for name, path, what in (
+        ("--oracle", oracle, "file"),
+        ("--labels-from", labels_from, "file"),
+        ("--out", out, "folder"),
+    ):
         if path == "":
-            raise UserError(f"{name} is empty: name a file, or leave it out")
+            raise UserError(f"{name} is empty: name a {what}, or leave it out")
     if not isinstance(env_id, str):
         raise UserError(f"give an environment's id, such as 'Hopper-v5', not {env_id!r}")
     if not isinstance(preset, str | Path | None):
@@ -182,7 +187,8 @@ def _train(run: Run, *, quiet: bool, again: bool = False) -> None:
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted: `prefrl resume {run.typed}` goes on") from None
     except CodeFailed as error:
-        raise RunFailed(f"{error}: mend it, then `prefrl resume {run.typed}` goes on") from error
+        words = f"{error}: mend it, then `prefrl resume {run.typed}` goes on"
+        raise _failed(run, words) from error
     except (OSError, sqlite3.OperationalError) as error:
         if isinstance(error, OSError) and error.errno not in DISK_ERRORS:
             raise
@@ -192,18 +198,28 @@ def _train(run: Run, *, quiet: bool, again: bool = False) -> None:
                 f"was moved, `prefrl resume` goes on with it there"
             ) from error
         if is_busy(error):
-            raise RunFailed(
+            words = (
                 f"the run stopped because another program keeps '{run.label_file}' locked: close "
                 f"that, then `prefrl resume {run.typed}`"
-            ) from error
-        raise RunFailed(
-            f"the run stopped because of its disk ({error}); labels and checkpoints before that "
-            f"are whole: mend that, then `prefrl resume {run.typed}`"
-        ) from error
+            )
+        else:
+            words = (
+                f"the run stopped because of its disk ({error}); labels and checkpoints before "
+                f"that are whole: mend that, then `prefrl resume {run.typed}`"
+            )
+        raise _failed(run, words) from error
     except sqlite3.DatabaseError as error:
-        raise RunFailed(
+        words = (
             f"the run stopped because its label store, or that which it starts from, is damaged "
             f"({error}): put a copy in its place, then `prefrl resume {run.typed}`"
-        ) from error
+        )
+        raise _failed(run, words) from error
     finally:
         torch.set_num_threads(threads)
+
+
+def _failed(run: Run, words: str) -> RunFailed:
+    """What ends a run that was under way; noted in run.json, if its disk allows."""
+    with suppress(OSError):
+        run.note_failure(words)
+    return RunFailed(words)

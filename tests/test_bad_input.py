@@ -28,14 +28,16 @@ from prefrl.labels.store import LabelStore
         (["train", "Mine-v0"], "(one of your own is my_module:Mine-v0)"),
         (["train", "mine.py:Mine-v0"], "not its file: in the folder of mine.py, 'mine:Mine-v0'"),
         (["train", "./mine:Mine-v0"], "not its file: in the folder of mine.py, 'mine:Mine-v0'"),
-        (["train", "mine:Mine-v0"], "no such module here: run this in the folder of mine.py"),
+        (["train", "mine:Mine-v0"], "there is none: run this in the folder of mine.py, or install"),
         (["train", "Ant-v9"], "unknown environment 'Ant-v9': did you mean 'Ant-v5'"),
         (["train", "Ant-v5", "--labels", "0"], "labels must be at least 1"),
         (["train", "Ant-v5", "--steps", "-3"], "steps must be from 1 to 1e+10"),
         (["train", "Ant-v5", "--steps", "1e308"], "steps must be from 1 to 1e+10"),
-        (["train", "Ant-v5", "--steps", "5e3"], "room for 0 labels: train for at least "),
+        (["train", "Ant-v5", "--steps", "5e3"], "room for 0 labels: train for some "),
+        (["train", "Ant-v5", "--labels", "1e20"], "ask for fewer labels, or train for more steps"),
         (["train", "Hopper-v3"], "Hopper-v3 is of an old version: take Hopper-v5"),
-        (["train", "Ant-v5", "--out", ""], "--out is empty"),
+        (["train", "Ant-v5", "--out", ""], "--out is empty: name a folder"),
+        (["train", "./:Mine-v0"], "cannot import './'"),
         (["train", "Ant-v5", "--query", "disagree"], "did you mean 'disagreement'"),
         (["train", "Ant-v5", "--teacher", "orakel"], "did you mean 'oracle'"),
         (["train", "Ant-v5", "--oracle", "no.py:f"], "oracle file 'no.py' does not exist"),
@@ -99,10 +101,11 @@ def test_more_labels_than_the_clips_have_room_for(overrides, fit):
     overrides |= {"labels": {"budget": fit + 1}}
     with pytest.raises(UserError, match=f"give room for {fit} labels: ask for fewer") as refusal:
         check_start(load_config("prefrl/PointMass-v0", overrides))
-    enough = int(re.search(r"at least ([\d,]+) steps", str(refusal.value))[1].replace(",", ""))
+    enough = int(re.search(r"for some ([\d,]+) steps", str(refusal.value))[1].replace(",", ""))
     check_start(load_config("prefrl/PointMass-v0", overrides | {"run": {"steps": enough}}))
+    less = load_config("prefrl/PointMass-v0", overrides | {"run": {"steps": int(0.85 * enough)}})
     with pytest.raises(UserError, match="give room"):
-        check_start(load_config("prefrl/PointMass-v0", overrides | {"run": {"steps": enough - 1}}))
+        check_start(less)
 
 
 def test_an_environment_is_named_by_its_id():

@@ -278,7 +278,8 @@ def test_a_curve_is_the_mean_over_each_fortieth_of_a_run(tmp_path):
     begin = [(48, ""), (90, 2.0), (96, 4.0), (97, 5.0)]
     assert curve_of(*begin, (3800, 7.0), (3840, 9.0)) == [(96, 3.0), (192, 5.0), (3840, 8.0)]
     # The last rollout goes beyond: it is a stretch of its own, and not in the one before.
-    assert curve_of(*begin, (3800, 7.0), (4000, 9.0)) == [(100, 11 / 3), (3800, 7.0), (4000, 9.0)]
+    beyond = [(96, 3.0), (192, 5.0), (3840, 7.0), (3900, 9.0)]
+    assert curve_of(*begin, (3800, 7.0), (3900, 9.0)) == beyond
     assert curve_of(*begin) == [(96, 3.0), (192, 5.0)], "of a run under way"
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from prefrl.agent.envs import check_env
+from prefrl.agent.trial import check_env
 from prefrl.config import Config
 from prefrl.configfile import (
     PRESETS,

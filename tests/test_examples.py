@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prefrl.agent.envs import check_env
+from prefrl.agent.trial import check_env
 from prefrl.config import EnvConfig
 from prefrl.labellers.oracle import checked_scores, load_score
 

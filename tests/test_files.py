@@ -8,6 +8,7 @@ from prefrl.files import finite, replace_text
 
 
 def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(monkeypatch):
+    Path("table.part").write_text("somebody's")
     replace_text(Path("table.csv"), "old")
 
     def fail(self, text):
@@ -17,8 +18,9 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(monkeypatch
     monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="No space"):
         replace_text(Path("table.csv"), "new")
-    assert [path.name for path in Path().iterdir()] == ["table.csv"]
+    assert sorted(path.name for path in Path().iterdir()) == ["table.csv", "table.part"]
     assert Path("table.csv").read_text() == "old"
+    assert Path("table.part").read_text() == "somebody's"
 
 
 def test_what_json_has_no_word_for_is_none():

@@ -12,6 +12,7 @@ import yaml
 from compare import SMALL, refused
 
 import prefrl
+from prefrl.agent.trial import check_env
 from prefrl.cli import main
 from prefrl.config import EnvConfig
 from prefrl.environment import make_env
@@ -85,6 +86,8 @@ def test_failure_while_running_is_a_sentence(tmp_path, capsys, step, oracle, mes
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    (folder,) = Path("runs").iterdir()
+    assert error == f"prefrl: {Run(folder).record['failure']}\n", "with how to go on"
 
 
 def test_an_environment_whose_own_file_fails(tmp_path, capsys, monkeypatch):
@@ -182,6 +185,28 @@ def test_a_mistake_is_named_before_the_run(lab, capsys, otherwise, message):
     assert message in refused(capsys, "train", lab(**otherwise), "--preset", "small.yaml")
 
 
+def test_a_dict_that_is_flattened_is_none(lab):
+    env_id = lab(
+        init="self.observation_space = spaces.Dict(a=spaces.Box(-9, 9, (3,), np.float32))",
+        reset="self.state = {'a': np.zeros(3, np.float32)}",
+        step="pass",
+        entry="lambda: gym.wrappers.FlattenObservation(Flat())",
+    )
+    Path("labenv.py").write_text(
+        Path("labenv.py").read_text().replace("gym.register(", FLAT + "gym.register(")
+    )
+    assert check_env(EnvConfig(env_id), 5).observations.shape == (5, 3)
+
+
+FLAT = """
+class Flat(Lab):
+    def reset(self, *, seed=None, options=None):
+        return {"a": np.zeros(3, np.float32)}, {}
+    def step(self, action):
+        return {"a": np.ones(3, np.float32)}, 1.0, False, False, {}
+"""
+
+
 def test_arguments_that_it_does_not_take_are_told_from_those_of_its_own_calls(lab):
     assert make_env(EnvConfig(lab()))
     with pytest.raises(UserError, match="does not take these arguments"):
@@ -216,6 +241,7 @@ def go_on_from(run: Run) -> Run:
 
 
 CHANGES = {
+    "self.action_space = spaces.Box(np.float32([-1, -2] * 20), 1)": "has actions Box([-1. -2. -1.",
     "self.observation_space = spaces.Box(-9, 9, (4,), np.float32)": "has observations Box(-9.0",
     "self.action_space = spaces.Box(-1, 1, (4,), np.float32)": "has actions Box(-1.0, 1.0, (4,)",
     "self.action_space = spaces.Box(-2, 2, (2,), np.float32)": "has actions Box(-2.0, 2.0, (2,)",
@@ -236,12 +262,20 @@ def test_spaces_changed_after_training_are_named(lab, lab_run, change):
             command()
         assert CHANGES[change] in str(refusal.value)
         assert "undo what was changed, or train anew" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
 
 
-def test_bounds_of_observations_decide_nothing(lab, lab_run):
+@pytest.mark.parametrize(
+    "change",
+    [
+        "self.observation_space = spaces.Box(-9, 9, (3,), np.float32)",
+        "self.action_space = spaces.Box(-1, 1, (2,), np.float64)",
+    ],
+)
+def test_bounds_of_observations_and_types_decide_nothing(lab, lab_run, change):
     before = prefrl.evaluate(lab_run, episodes=2)
     stopped = go_on_from(lab_run)
-    lab(init="self.observation_space = spaces.Box(-9, 9, (3,), np.float32)")
+    lab(init=change)
     assert prefrl.evaluate("run", episodes=2) == before
     assert prefrl.resume(stopped, quiet=True).record["result"]
 

@@ -13,6 +13,7 @@ from prefrl.cli import main
 from prefrl.errors import RunFailed, UserError
 from prefrl.labelling import WindowProcess
 from prefrl.labels.store import LabelStore
+from prefrl.lock import hold
 from prefrl.registry import check_found_by_others
 
 POINT = "prefrl/PointMass-v0"
@@ -30,15 +31,22 @@ def wait_for_news(window):
 def test_a_run_that_waits_ends_where_no_window_can_be_opened(asked_run):
     run = asked_run(wait=True)
     run.label_file.unlink()
-    with pytest.raises(RunFailed, match=r"^the window cannot be opened \('.* has no label store"):
+    with pytest.raises(RunFailed, match=r"^the window is closed \('.* has no label .* waits"):
         wait_for_news(WindowProcess(run))
+
+
+def test_it_goes_on_where_another_window_is_open(asked_run):
+    run = asked_run(wait=True)
+    run.label_file.unlink()
+    with hold(run.window_lock, shared=True):
+        assert wait_for_news(WindowProcess(run)).endswith("opens one")
 
 
 def test_one_that_does_not_wait_says_so_and_goes_on(asked_run):
     run = asked_run()
     run.label_file.unlink()
     words = wait_for_news(WindowProcess(run))
-    assert words.startswith("the window is closed (prefrl: '")
+    assert words.startswith("the window is closed ('")
     assert words.endswith("opens one")
 
 
@@ -52,6 +60,13 @@ def test_an_environment_that_the_window_could_not_find_is_refused(monkeypatch):
     with pytest.raises(UserError, match="as in 'my_module:Alone-v0'"):
         prefrl.train("Alone-v0", labeller="human", out="run", **SMALL)
     assert not Path("run").exists()
+
+
+def test_so_is_one_of_an_installed_package(monkeypatch):
+    """Gymnasium imports none by itself."""
+    gym.register("Installed-v0", "some_package.envs:Env", max_episode_steps=60)
+    with pytest.raises(UserError, match="as in 'my_module:Installed-v0'"):
+        check_found_by_others("Installed-v0")
 
 
 @pytest.mark.parametrize("env_id", [POINT, "Hopper-v5", "CartPole-v1", f"{__name__}:Alone-v0"])

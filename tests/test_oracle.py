@@ -206,4 +206,4 @@ def test_shares_of_a_mean_below_zero_are_said_to_be_none(answers, caplog, shift,
         answers(oracle, (first, first + 1), (first + 2, first + 3))
     said = [r.getMessage() for r in caplog.records]
     assert len(said) == told
-    assert all(s.startswith("the teacher's equal and skip is a share of") for s in said)
+    assert all(s.startswith("recent clips' mean return is -") for s in said)

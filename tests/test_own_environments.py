@@ -13,7 +13,8 @@ from gymnasium.wrappers import RecordEpisodeStatistics
 
 import prefrl
 from envs.point_mass import PointMassEnv
-from prefrl.agent.envs import TimedVecEnv, can_be_restored, check_env
+from prefrl.agent.envs import TimedVecEnv
+from prefrl.agent.trial import can_be_restored, check_env
 from prefrl.clips.simulator import read_state, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig

@@ -279,6 +279,7 @@ def test_full_disk_stops_with_a_sentence_and_a_whole_store(tmp_path):
     done = subprocess.run([sys.executable, "-c", DISK], capture_output=True, text=True)
     assert done.returncode == 1
     assert "because of its disk" in done.stderr
+    assert "because of its disk" in prefrl.Run("full").record["failure"]
     assert "Traceback" not in done.stderr
     store = prefrl.LabelStore("full/labels.db")
     labels = store.labels()

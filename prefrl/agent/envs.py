@@ -1,41 +1,31 @@
 """Environments for the agent: checked with random actions, stepped in turn."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from prefrl.clips.clip import Clip, numbers
-from prefrl.clips.render import checked_frame, steps_per_second
+from prefrl.agent.trial import can_be_restored
+from prefrl.clips.render import checked_frame
 from prefrl.clips.simulator import restore, snapshot
-from prefrl.clips.tape import Tape
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.environment import (
-    EXACT,
     FRAME_SIZE,
-    FixedHorizon,
     acting_in,
     checked_observations,
     close_env,
-    is_cut_short,
     make_drawable,
     make_env,
 )
 from prefrl.errors import UserError, sentence
 
 log = logging.getLogger(__name__)
-
-TRIAL_STEPS = 300
-"""Random steps in which an environment shows what it is like."""
 
 
 class TimedVecEnv(DummyVecEnv):
@@ -134,168 +124,3 @@ class TimedVecEnv(DummyVecEnv):
 def restarts_early(config: EnvConfig) -> list[bool]:
     """Of each copy, whether it begins a new episode every `restart_every` steps."""
     return [config.restart_every > 0 and i % 2 == 1 for i in range(config.copies)]
-
-
-def can_be_restored(config: EnvConfig) -> bool:
-    """Whether the environment goes on from a `snapshot` as if it had not been left.
-
-    It is tried, because nobody can see what an environment keeps, and where: one goes on, and
-    another, which has been elsewhere, from the first one's snapshot, for `TRIAL_STEPS` steps.
-    """
-    left, other = make_env(config), make_env(config)
-    try:
-        left.action_space.seed(0)
-        for env, seed, steps in ((left, 0, 10), (other, 1, 3)):
-            env.reset(seed=seed)
-            actions = [left.action_space.sample() for _ in range(steps)]
-            list(islice(_outcomes(env, actions), steps))  # and no reset: in mid-episode
-        if (saved := snapshot(left)) is None:
-            return False
-        restore(other, saved)
-        actions = [left.action_space.sample() for _ in range(TRIAL_STEPS)]
-        pairs = zip(_outcomes(left, actions), _outcomes(other, actions), strict=True)
-        return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
-    except (Exception, SystemExit):  # the user's own code may fail in any way
-        return False
-    finally:
-        close_env(left, config.id)
-        close_env(other, config.id)
-
-
-def _outcomes(env: gym.Env, actions: list) -> Iterator[np.ndarray]:
-    """All that an environment gives at each of some steps, and at the reset after them."""
-    for action in actions:
-        observation, reward, terminated, truncated, info = env.step(action.copy())
-        yield np.concatenate(
-            [observation, [reward, terminated, truncated], list(numbers(info).values())]
-        )
-        if terminated or truncated:
-            yield np.array(env.reset()[0])
-    yield np.array(env.reset()[0])
-
-
-def check_env(config: EnvConfig, length: int, *, continuous: bool = False) -> Clip:
-    """Check an environment before a run, acting at random; give a clip of `length` steps.
-
-    Args:
-        config: Which environment.
-        length: Steps.
-        continuous: Whether its actions must be, as gSDE needs them.
-
-    Raises:
-        UserError: Its spaces are not supported, it does not give what Gymnasium's environments
-            give, or its episodes end early.
-    """
-    env = make_env(config)
-    try:
-        check_spaces(config.id, env)
-        if continuous and not isinstance(env.action_space, spaces.Box):
-            raise UserError(
-                f"agent.sde_sample_freq explores in Box actions, but {config.id} has "
-                f"{_short(env.action_space)}: leave it at 0"
-            )
-        inner = env.env if isinstance(env, FixedHorizon) else env
-        try:
-            _check_first_step(inner, config.id)
-            steps = max(TRIAL_STEPS, length)
-            clip, ends = _act(inner, length, steps)
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:  # the user's own code may fail in any way
-            raise UserError(f"{config.id} fails under random actions: {sentence(error)}") from None
-        if not np.isfinite(clip.observations).all():
-            raise UserError(f"{config.id} gives observations that are not finite numbers")
-        if ends and config.termination == "refuse":
-            raise UserError(
-                f"{config.id} ends episodes early (after {ends[0]} random steps), which tells the "
-                f"agent about the task without any label: choose an environment with a fixed "
-                f"horizon, or add --allow-termination"
-            )
-        longest = max(np.diff([0, *ends, steps]))
-        if config.termination == "allow" and longest < length:
-            log.warning(
-                "under random actions, %s ends its episodes after %d steps at most, and shorter "
-                "ones than a clip of %d (clips.length) are not asked about",
-                config.id,
-                longest,
-                length,
-            )
-        steps_per_second(env)
-        return clip
-    finally:
-        close_env(env, config.id)
-
-
-def check_spaces(env_id: str, env: gym.Env) -> None:
-    """Refuse spaces that clips cannot hold.
-
-    Raises:
-        UserError: Names the space that is not supported.
-    """
-    observation, action = env.observation_space, env.action_space
-    if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
-        raise UserError(
-            f"{env_id} has observations {_short(observation)}: only flat Box observations are "
-            f"supported; gymnasium.wrappers.FlattenObservation makes them"
-        )
-    if isinstance(action, spaces.Discrete) and action.start != 0:
-        raise UserError(f"{env_id} counts its actions from {action.start}: they must start at 0")
-    if isinstance(action, spaces.Box) and not action.is_bounded():
-        raise UserError(f"{env_id} has unbounded actions: give its Box finite bounds")
-    if isinstance(action, spaces.Box) and action.dtype not in EXACT:
-        raise UserError(
-            f"{env_id} has Box actions of type {action.dtype}, and the agent's are real numbers: "
-            f"gymnasium.wrappers.TransformAction makes the one of the other"
-        )
-    if not isinstance(action, spaces.Box | spaces.Discrete):
-        raise UserError(
-            f"{env_id} has actions {_short(action)}: only Box and Discrete are supported"
-        )
-
-
-RESET = ("observation", "info")
-STEP = ("observation", "reward", "terminated", "truncated", "info")
-
-
-def _check_first_step(env: gym.Env, env_id: str) -> None:
-    """Whether the user's own `reset` and `step` give what Gymnasium's give.
-
-    Raises:
-        UserError: Says which of them gives what instead.
-    """
-    own: gym.Env = env.unwrapped  # under wrappers, which take it for granted
-    action = own.action_space.sample()
-    for name, parts, call in (
-        ("reset", RESET, lambda: own.reset(seed=0)),
-        ("step", STEP, lambda: own.step(action)),
-    ):
-        given = call()
-        if not isinstance(given, tuple) or len(given) != len(parts):
-            what = f"a tuple of {len(given)}" if isinstance(given, tuple) else type(given).__name__
-            raise UserError(f"{env_id}'s {name} must give ({', '.join(parts)}), and gives {what}")
-        if not isinstance(given[-1], dict):
-            raise UserError(f"the info that {env_id}'s {name} gives must be a dict")
-        shape, wanted = np.shape(given[0]), own.observation_space.shape
-        if shape != wanted:
-            raise UserError(
-                f"{env_id}'s {name} gives an observation of shape {shape}, but its "
-                f"observation_space has {wanted}"
-            )
-
-
-def _short(space: spaces.Space) -> str:
-    return f"{type(space).__name__}{space.shape or ''}"
-
-
-def _act(env: gym.Env, length: int, steps: int) -> tuple[Clip, list[int]]:
-    """A random clip, and the steps at which episodes ended early."""
-    tape, ends = Tape(env), []
-    tape.reset(seed=0)
-    env.action_space.seed(0)
-    for step in range(1, steps + 1):
-        terminated, truncated = tape.step(env.action_space.sample())
-        if terminated or (truncated and is_cut_short(env)):
-            ends.append(step)
-        if terminated or truncated:
-            tape.reset()
-    return tape.clip(length), ends

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecEnv
 
-from prefrl.errors import UserError
+from prefrl.errors import UserError, one_line
 
 EPSILON, BOUND = 1e-8, 10.0
 """As in SB3's VecNormalize."""
@@ -71,8 +71,8 @@ def check_spaces_kept(
             same = same and _limits(then) == _limits(now)
         if not same:
             raise UserError(
-                f"{env_id} has {name} {now}, but the run was trained with {then}: undo what was "
-                f"changed, or train anew"
+                f"{env_id} has {name} {one_line(now)}, but the run was trained with "
+                f"{one_line(then)}: undo what was changed, or train anew"
             )
 
 

@@ -143,8 +143,11 @@ class Stack:
             env=self.normalise,
             device="cpu",
             force_reset=False,
-            # SB3 refuses bounds that are others, which decide nothing here.
-            custom_objects={"observation_space": self.normalise.observation_space},
+            # SB3 refuses types and bounds that are others, which decide nothing here.
+            custom_objects={
+                "observation_space": self.normalise.observation_space,
+                "action_space": self.normalise.action_space,
+            },
         )
         if exact:
             self.normalise.returns = arrays["normalise/returns"]

@@ -257,14 +257,16 @@ def curve(run: Run) -> list[tuple[int, float]]:
     """A run's true return while training, by the last step of each of `POINTS` stretches."""
     found: dict[int, list[float]] = {}
     rows = read_metrics(run.path / "metrics.csv")
-    # The last rollout may go beyond the steps that were asked for.
-    steps = max([run.config.run.steps, *(row["time/step"] for row in rows[-1:])])
-    stretch = steps / POINTS
+    stretch = run.config.run.steps / POINTS
     for row in rows:
         if (value := row["rollout/true_return"]) == value:
-            place = min(POINTS, int(np.ceil(row["time/step"] / stretch)))
-            found.setdefault(place, []).append(value)
-    return [(round(p * stretch), float(np.mean(v))) for p, v in sorted(found.items())]
+            found.setdefault(int(np.ceil(row["time/step"] / stretch)), []).append(value)
+
+    def last_step(place: int) -> int:
+        """Of a stretch; that beyond the run's steps ends with the run, whose last rollout it is."""
+        return round(place * stretch if place <= POINTS else rows[-1]["time/step"])
+
+    return [(last_step(place), float(np.mean(v))) for place, v in sorted(found.items())]
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -123,10 +123,10 @@ class Oracle:
         if names and mean <= 0 and not self._warned:
             self._warned = True
             log.warning(
-                "the teacher's %s is a share of recent clips' mean return, which is %.3g: it does "
-                "nothing until that is above 0",
-                " and ".join(names),
+                "recent clips' mean return is %.3g: until that is above 0, the teacher's %s, as a "
+                "share of it, changes no answer",
                 mean,
+                " or ".join(names),
             )
 
     def _scores(self, store: LabelStore, clip: int) -> np.ndarray:

@@ -164,6 +164,7 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
         run = Run(run_path)
         env = make_drawable(run.config.env, *FRAME_SIZE)
         env.reset(seed=0)
+        rate = steps_per_second(env)
         with shelf.turn():
             renderer = Renderer(env)
         store = LabelStore(run.label_file, read_only=True)
@@ -173,7 +174,6 @@ def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
     except Exception as error:  # the user's own environment may fail in any way
         reply(NotDrawn(None, sentence(error)))
         return
-    rate = steps_per_second(env)
     for line in requests:
         number = int(line)
         try:
