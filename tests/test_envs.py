@@ -254,3 +254,13 @@ def test_episodes_shorter_than_a_clip_are_told_of(caplog, length, told):
     assert not caplog.text, "where nobody is asked about them"
     check_env(EnvConfig("CartPole-v1", termination="allow"), length, asks=True)
     assert ("CartPole-v1 ends its episodes before the 100 steps" in caplog.text) == told
+
+
+def test_a_new_version_without_a_limit_is_not_called_old():
+    gym.register("Versioned-v0", PointMassEnv, max_episode_steps=60)
+    gym.register("Versioned-v1", PointMassEnv)
+    with pytest.raises(UserError, match="Versioned-v1 has no time limit"):
+        find_spec("Versioned-v1")
+    gym.register("Versioned-v2", PointMassEnv, max_episode_steps=60)
+    with pytest.raises(UserError, match="is of an old version: take Versioned-v2"):
+        find_spec("Versioned-v1")

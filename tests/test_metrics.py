@@ -1,6 +1,7 @@
-"""Reading the metrics of a run that is under way."""
+"""Reading the metrics of a run that is under way, and writing them."""
 
 import math
+import threading
 
 import pytest
 
@@ -71,3 +72,20 @@ def test_damage_is_said(tmp_path, text, message):
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_metrics(tmp_path / "metrics.csv")
+
+
+def test_what_other_threads_fail_with_is_still_told(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(args.exc_type))
+    before = threading.excepthook
+    log = MetricsLog(tmp_path, members=0)
+
+    def fail():
+        raise ConnectionError("the simulator is gone")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    log.close()
+    assert told == [ConnectionError]
+    assert threading.excepthook is before
