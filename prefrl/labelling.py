@@ -103,7 +103,8 @@ def at_window(run: Run) -> Iterator[None]:
         if alone:
             with suppress(sqlite3.OperationalError), run.labels as store:  # they end in any case
                 end_claims(store)
-    with hold(run.window_lock, shared=True):
+    # Longer than another one that opens now may wait for the store while it ends claims.
+    with hold(run.window_lock, shared=True, patience=60.0):
         yield
 
 

@@ -31,7 +31,7 @@ from prefrl.configfile import read_config, save_config
 from prefrl.errors import UserError, one_line
 from prefrl.files import finite, write_json
 from prefrl.registry import find_spec
-from prefrl.usercode import fingerprints, own_files
+from prefrl.usercode import fingerprints, own_files, what_decides
 
 if TYPE_CHECKING:
     from prefrl.agent.policy import Policy
@@ -112,7 +112,7 @@ class Run:
             "format": FORMAT,
             "versions": versions(config),
             "commit": source_commit(),
-            "files": fingerprints(own_files(config)),
+            "files": what_decides(config),
             "seed": config.run.seed,
             "hardware": {
                 "machine": platform.machine(),

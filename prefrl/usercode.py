@@ -56,6 +56,21 @@ def own_files(config: Config) -> list[str]:
     return sorted(filter(None, files))
 
 
+def what_decides(config: Config) -> dict[str, str]:
+    """Fingerprints, by path, of all that decides a run from its start beside its configuration.
+
+    That is the user's code, and the labels that it starts from, as they are answered now.
+    """
+    found = fingerprints(own_files(config))
+    source = config.labels.source
+    if source and not config.run.true_reward and Path(source).is_file():
+        from prefrl.labels.store import LabelStore
+
+        with LabelStore(source, read_only=True) as store:
+            found[source] = store.digest()
+    return found
+
+
 def fingerprints(files: Iterable[str]) -> dict[str, str]:
     """SHA-256 of each of these files that there is, by its path.
 
@@ -72,17 +87,26 @@ def fingerprints(files: Iterable[str]) -> dict[str, str]:
 
 
 def _sources(path: Path) -> list[Path]:
-    """The file, and what it imports from beside it, directly or not."""
+    """The file, and what it imports from beside it, directly or not; packages as a whole."""
     found = [path]
     for file in found:  # which grows meanwhile
-        if file.name == "__init__.py":
-            imported = sorted(file.parent.rglob("*.py"))
-        else:
-            folder = file.parent
-            candidates = [(folder / f"{n}.py", folder / n / "__init__.py") for n in _imports(file)]
-            imported = [beside for pair in candidates for beside in pair if beside.is_file()]
+        imported = _package(file)
+        for name in _imports(file):
+            beside = file.with_name(f"{name}.py")
+            folder = file.parent if file.parent.name == name else file.parent / name
+            imported += [beside] if beside.is_file() else sorted(folder.rglob("*.py"))
         found += [other for other in imported if other not in found]
     return found
+
+
+def _package(file: Path) -> list[Path]:
+    """Files of the outermost package that a file is in; none if it is in none."""
+    folder = file.parent
+    if not (folder / "__init__.py").is_file():
+        return []
+    while (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+    return sorted(folder.rglob("*.py"))
 
 
 def _imports(file: Path) -> list[str]:

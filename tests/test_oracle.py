@@ -11,6 +11,7 @@ from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.oracle import Oracle, checked_scores, load_score
 from prefrl.labellers.teachers import Teacher
 from prefrl.labels.store import LabelStore
+from prefrl.reward.data import bootstrap_weights
 
 
 @pytest.fixture
@@ -207,3 +208,30 @@ def test_shares_of_a_mean_below_zero_are_said_to_be_none(answers, caplog, shift,
     said = [r.getMessage() for r in caplog.records]
     assert len(said) == told
     assert all(s.startswith("recent clips' mean return is -") for s in said)
+
+
+def test_errors_are_drawn_apart_from_what_a_label_weighs(make_clip, tmp_path):
+    """By the same seed, as in a script whose oracle and loop have the default one."""
+    oracle = Oracle(teacher=Teacher(mistake=0.5))
+    wrong = []
+    with LabelStore(tmp_path / "labels.db") as store:
+        for i in range(400):
+            store.ask(make_clip(1.0, seed=2 * i), make_clip(0.0, seed=2 * i + 1), step=1, rule="r")
+        oracle(store, 1)
+        wrong = np.array([label.answer == "right" for label in store.labels()])
+        ids = [label.query.id for label in store.labels()]
+    weights = np.stack([bootstrap_weights(0, query, 3) for query in ids])
+    apart = weights[wrong].mean(axis=0) - weights[~wrong].mean(axis=0)
+    assert np.abs(apart).max() < 0.35, "3.5 standard errors"
+
+
+def test_labels_taken_over_are_not_its_first_batch(make_clip, tmp_path):
+    with LabelStore(tmp_path / "source.db") as source, LabelStore(tmp_path / "own.db") as store:
+        query = source.ask(make_clip(1.0), make_clip(1.0, seed=1), step=1, rule="random")
+        source.answer(query, "left", labeller="ada", seconds=1.0)
+        store.take_over(source)
+        oracle = Oracle()
+        oracle(store, 960)  # where no batch is due yet
+        store.ask(make_clip(2.0), make_clip(2.0, seed=1), step=1920, rule="random")
+        with pytest.raises(UserError, match="all 1 pairs of the first batch are ties"):
+            oracle(store, 1920)

@@ -2,6 +2,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 from contextlib import nullcontext
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from compare import drawn_here, point_mass_clip, until
 
-from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player
+from prefrl.labellers.player import AHEAD, KEPT_CLIPS, Player, open_store
 from prefrl.labellers.reel import Reel
 from prefrl.labelling import at_window
 from prefrl.labels.desk import Desk, end_claims
@@ -188,3 +189,35 @@ def test_windows_share_their_lock(asked_run):
         assert two
         assert is_held(run.window_lock)
     assert not is_held(run.window_lock)
+
+
+def test_a_window_that_opens_waits_for_one_that_ends_claims(asked_run):
+    run = asked_run()
+    held, let_go = threading.Event(), threading.Event()
+
+    def end_claims():
+        with hold(run.window_lock):
+            held.set()
+            let_go.wait(10)
+
+    thread = threading.Thread(target=end_claims)
+    thread.start()
+    held.wait(10)
+    threading.Timer(0.6, let_go.set).start()  # longer than a lock is waited for as a rule
+    with at_window(run):
+        thread.join()
+        assert is_held(run.window_lock)
+
+
+def test_the_log_is_folded_while_a_window_is_open(player, monkeypatch):
+    said = []
+
+    def traced(run):
+        store = open_store(run)
+        store.db.set_trace_callback(said.append)
+        return store
+
+    monkeypatch.setattr("prefrl.labellers.player.open_store", traced)
+    monkeypatch.setattr("prefrl.labellers.player.FOLD", 4)
+    player()
+    until(lambda: "PRAGMA wal_checkpoint(PASSIVE)" in said)

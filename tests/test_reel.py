@@ -323,3 +323,23 @@ def test_files_of_the_users_do_not_stand_in_for_pythons_own(maker, tmp_path):
     made = maker()
     made.ask(5)
     assert isinstance(made.wait(), Reel)
+
+
+def test_what_could_not_be_written_whole_takes_no_room(tmp_path, monkeypatch):
+    shelf = ReelShelf(tmp_path)
+
+    def fail(file, frames):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", fail)
+        with pytest.raises(OSError, match="No space"):
+            shelf.put("whole", np.zeros((1, 2, 2, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+    killed, at_it = tmp_path / ".killed.part", tmp_path / ".at_it.part"
+    for part in (killed, at_it):
+        part.write_bytes(b"half")
+    os.utime(killed, (0, 0))
+    shelf.put("whole", np.zeros((1, 2, 2, 3), np.uint8))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".at_it.part", "whole.npy"]

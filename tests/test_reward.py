@@ -121,6 +121,18 @@ def test_inputs_far_from_zero_are_brought_to_scale(squares):
         np.testing.assert_allclose(ensemble.input_sd[5:], np.sqrt(2), atol=0.03)
 
 
+def test_squares_of_small_inputs_are_brought_to_scale():
+    small = inputs(5000, 2) * np.float32(5e-4)
+    two = np.where(inputs(5000, 1, seed=1) > 0, 0.3, -0.3).astype(np.float32)
+    two[::2] = -two[1::2]  # as often at the one as at the other place
+    ensemble = RewardEnsemble(obs_dim=2, act_dim=1, squares=True)
+    ensemble.normalise_inputs(np.concatenate([small, two], axis=1))
+    sd = ensemble.input_sd.numpy()
+    np.testing.assert_allclose(sd[[0, 1]], 5e-4, rtol=0.05)
+    np.testing.assert_allclose(sd[[3, 4]], np.sqrt(2) * 5e-4**2, rtol=0.1)
+    assert sd[5] == 1.0, "its square never changes"
+
+
 @pytest.mark.parametrize("squares", [False, True])
 def test_an_input_that_never_changes_counts_for_nothing(squares):
     """As where a goal's place is: its mean, rounded to float32, depends on how many there are."""

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from compare import SMALL, TINY, suite_of
+from compare import SMALL, TINY, point_mass_clip, suite_of
 
 import prefrl
+from prefrl.configfile import load_config
 from prefrl.errors import RunFailed, UserError
-from prefrl.usercode import fingerprints, load_function, own_files
+from prefrl.usercode import fingerprints, load_function, own_files, what_decides
 
 ENVIRONMENT = """
 import gymnasium as gym
@@ -164,3 +165,50 @@ def test_what_a_file_imports_from_beside_it_counts_as_its_own(tmp_path):
     assert set(fingerprints([str(own)]).values()) <= seen
     own.write_text("def score(:\n")
     assert fingerprints([str(own)]), "what is wrong with it is said elsewhere"
+
+
+PACKAGES = {
+    "a package": ("pkg/envs/own.py", "from ..sub.dynamics import f\n"),
+    "a folder, from within": ("pkg/envs.py", "import pkg.sub.dynamics\n"),
+    "a folder, from beside": ("own.py", "from pkg.sub.dynamics import f\n"),
+}
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_what_lies_deep_in_a_package_counts(tmp_path, kind):
+    file, text = PACKAGES[kind]
+    (tmp_path / "pkg" / "sub").mkdir(parents=True)
+    if kind == "a package":
+        (tmp_path / "pkg" / "envs").mkdir()
+        for folder in ("pkg", "pkg/envs", "pkg/sub"):
+            (tmp_path / folder / "__init__.py").write_text("")
+    own, dynamics = tmp_path / file, tmp_path / "pkg/sub/dynamics.py"
+    own.write_text(text)
+    seen = set()
+    for line in ("f = 1\n", "f = 2\n"):
+        dynamics.write_text(line)
+        seen |= set(fingerprints([str(own)]).values())
+    assert len(seen) == 2
+
+
+def test_labels_to_start_from_decide_a_run_by_what_is_answered(asked_run):
+    run = asked_run(3)
+    sections = {"labels": {"labeller": "none", "source": str(run.label_file)}}
+    config = load_config("prefrl/PointMass-v0", sections)
+
+    def now():
+        return what_decides(config)[str(run.label_file)]
+
+    with run.labels as store:
+        store.db.execute("PRAGMA wal_autocheckpoint = 0")
+        queries = store.pending()
+        for query in queries[:2]:
+            store.answer(query.id, "left", labeller="ada", seconds=1.0)
+        before = now()
+        store.ask(point_mass_clip(90), point_mass_clip(91), step=960, rule="random")
+        store.note(step=2000)
+        assert now() == before, "of a question without an answer, nothing is learned"
+        store.answer(queries[0].id, "right", labeller="ada", seconds=1.0)
+        assert now() != before, "a correction in the store's log"
+        store.answer(queries[0].id, "left", labeller="bob", seconds=2.0)
+        assert now() == before

@@ -9,7 +9,7 @@
                       each task and condition
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from prefrl.errors import RunFailed, UserError
 from prefrl.files import replace_text
 from prefrl.registry import module_file
 from prefrl.run import Run, versions
-from prefrl.usercode import fingerprints, own_files
+from prefrl.usercode import fingerprints, what_decides
 
 LOCK = ".bench"
 """In a results folder: held by the bench that writes into it."""
@@ -84,7 +84,9 @@ class Provenance:
         for (task, name), config in configs.items():
             if (task, name) in tried:
                 self._refuse_configuration(task, name, config)
-            if (task, name) in finished and (file := self._edited_file(task, name, _files(config))):
+            if (task, name) in finished and (
+                file := self._other_file(task, name, what_decides(config))
+            ):
                 raise UserError(
                     f"'{self._folder}' holds results of {task} under '{name}' with '{file}' as it "
                     f"was before an edit: give another --out"
@@ -93,25 +95,25 @@ class Provenance:
     def edited(self, suite: Suite) -> Iterator[tuple[str, str, str]]:
         """Each task and condition that a file of the user's decides, and that file, if edited."""
         for (task, name), config in _configurations(suite):
-            if file := self._edited_file(task, name, _files(config)):
+            if file := self._other_file(task, name, what_decides(config)):
                 yield task, name, file
 
     def measured_elsewhere(self, suite: Suite, task: str) -> bool:
         """Whether random actions were measured in another environment than the suite's."""
         place = asdict(suite.reference_env(task))
         return self._random_actions.get(task, place) != place or bool(
-            self._edited_file(task, RANDOM_ACTIONS, [module_file(task)])
+            self._other_file(task, RANDOM_ACTIONS, fingerprints([module_file(task)]))
         )
 
     def note(self, suite: Suite) -> None:
         """Write down what the suite is run with, beside what is known already."""
         for task in suite.tasks:
             self._random_actions[task] = asdict(suite.reference_env(task))
-            self._note_files(task, RANDOM_ACTIONS, [module_file(task)])
+            self._note_files(task, RANDOM_ACTIONS, fingerprints([module_file(task)]))
         for (task, name), config in _configurations(suite):
             self._versions |= versions(config)
             self._configurations.setdefault(task, {})[name] = config_to_tree(config)
-            self._note_files(task, name, _files(config))
+            self._note_files(task, name, what_decides(config))
         known = {
             "suite": suite.name,
             "versions": self._versions,
@@ -151,10 +153,6 @@ class Provenance:
                 f"another --out"
             )
 
-    def _edited_file(self, task: str, name: str, files: Iterable[str]) -> str:
-        """The first of these files that is not as it was; empty if all are."""
-        return self._other_file(task, name, fingerprints(files))
-
     def _other_file(self, task: str, name: str, found: Mapping[str, str]) -> str:
         """The first file of which none with its fingerprint is known; empty if all are.
 
@@ -163,15 +161,9 @@ class Provenance:
         known = self._files.get(task, {}).get(name, {}).values()
         return next((file for file, now in found.items() if known and now not in known), "")
 
-    def _note_files(self, task: str, name: str, files: Iterable[str]) -> None:
-        if found := fingerprints(files):
-            self._files.setdefault(task, {})[name] = found
-
-
-def _files(config: Config) -> list[str]:
-    """Paths of what decides a run beside its configuration: the user's code and labels."""
-    source = "" if config.run.true_reward else config.labels.source
-    return [*own_files(config), *filter(None, [source])]
+    def _note_files(self, task: str, name: str, found: Mapping[str, str]) -> None:
+        if found:
+            self._files.setdefault(task, {})[name] = dict(found)
 
 
 def _configurations(suite: Suite) -> Iterator[tuple[tuple[str, str], Config]]:

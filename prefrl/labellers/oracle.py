@@ -84,7 +84,7 @@ class Oracle:
 
     def _refuse_ties(self, store: LabelStore) -> None:
         """Stop at the first batch, or where a run goes on after it, if all its pairs are ties."""
-        asked = [label.query for label in store.labels()]
+        asked = [label.query for label in store.labels() if label.query.step]  # not taken over
         self._tells_apart = any(
             self._return(store, query.left_clip) != self._return(store, query.right_clip)
             for query in asked
@@ -109,13 +109,19 @@ class Oracle:
             np.stack([self._scores(store, clip) for clip in clips])
             for clips in zip(*((q.left_clip, q.right_clip) for q in queries), strict=True)
         )
-        draws = np.stack([np.random.default_rng([self._seed, q.id]).random(DRAWS) for q in queries])
+        draws = np.stack([self._draws(query) for query in queries])
         mean = deviation = 0.0
         if self._teacher.relative:
             mean, deviation = self._recent(store, max(query.step for query in queries))
             self._warn_of_no_share(mean)
         places = self._teacher.answer(left, right, draws, mean=mean, deviation=deviation)
         return [ANSWERS[place] for place in places]
+
+    def _draws(self, query: Query) -> np.ndarray:
+        """`(DRAWS,)` uniform random numbers of a query."""
+        # Apart from what else is drawn by a seed and a query's id, as a label's weights are.
+        stream = np.random.SeedSequence([self._seed, query.id], spawn_key=(1,))
+        return np.random.default_rng(stream).random(DRAWS)
 
     def _warn_of_no_share(self, mean: float) -> None:
         """Say once that a teacher's shares of the mean return are none, where that is below 0."""

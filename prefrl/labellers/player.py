@@ -30,6 +30,9 @@ from prefrl.run import Run
 AHEAD = 4
 """Pairs in hand, the one on the screen included."""
 
+FOLD = 6000
+"""Looks at the store, each twentieth of a second, after which its log is folded into the file."""
+
 KEPT_CLIPS = 4 * AHEAD
 """Clips whose frames stay in memory: those in hand, and a few steps back for undo."""
 
@@ -172,6 +175,8 @@ class Player(threading.Thread):
             try:
                 if tick % 100 == 0 or woke:
                     desk.keep()
+                if tick % FOLD == FOLD - 1:  # nobody else may be there to do it
+                    store.db.execute("PRAGMA wal_checkpoint(PASSIVE)")
                 if self._take and tick >= awake:
                     self._drop_lost(desk)
                     self._take_pairs(desk)
@@ -276,8 +281,8 @@ class Player(threading.Thread):
 def open_store(run: Run) -> LabelStore:
     """A window's connection to the store of its run.
 
-    It never folds the log into the file, which takes long: the trainer does, or whoever closes
-    the store last.
+    Answers never wait for the log to be folded into the file, which takes long: the trainer does
+    that, the player's thread, or whoever closes the store last.
     """
     store = LabelStore(run.label_file, patience=2.0)
     store.db.execute("PRAGMA wal_autocheckpoint = 0")

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from prefrl.lock import hold
 
 QUOTA = 512 * 2**20
 """Bytes of frames kept for a run; the oldest go first."""
+
+STALE = 120.0
+"""Seconds after which nobody is still at writing frames."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +134,20 @@ class ReelShelf:
         """Keep frames; what is there under a name is whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f".{name}.part"
-        with part.open("wb") as file:
-            np.save(file, frames)
-        part.replace(self.path(name))
+        try:
+            with part.open("wb") as file:
+                np.save(file, frames)
+            part.replace(self.path(name))
+        except BaseException:
+            part.unlink(missing_ok=True)  # on a full disk, its room is needed
+            raise
         self._make_room(keep=self.path(name))
         return self.path(name)
 
     def _make_room(self, keep: Path) -> None:
+        for part in self.folder.glob(".*.part"):  # of a process that was killed
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink(missing_ok=True)
         files = sorted(self.folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
         used = sum(path.stat().st_size for path in files)
         for path in files:
@@ -148,8 +159,6 @@ class ReelShelf:
 
 def _work(run_path: Path, requests: IO[str], answers: IO[str]) -> None:
     """Draw what is asked for until there is no more."""
-    import time
-
     from prefrl.clips.render import Renderer, clip_playback, draw_clip, steps_per_second
     from prefrl.environment import FRAME_SIZE, make_drawable
     from prefrl.labels.store import LabelStore

@@ -12,6 +12,7 @@ one: the latest counts, and both stay. ::
 An answer is on disk (committed, synced) when `answer` returns.
 """
 
+import hashlib
 import sqlite3
 import time
 import zipfile
@@ -271,6 +272,17 @@ class LabelStore:
         return [
             Label(Query(*row[:6]), row[6], row[7], row[8], bool(row[9]), row[10]) for row in rows
         ]
+
+    def digest(self) -> str:
+        """A fingerprint of the standing answers that are learned from, and what they are about."""
+        content = hashlib.sha256()
+        for row in self.db.execute(
+            "SELECT l.digest, r.digest, s.answer FROM standing s JOIN queries q ON q.id = s.query "
+            "JOIN clips l ON l.id = q.left_clip JOIN clips r ON r.id = q.right_clip "
+            "WHERE q.repeats IS NULL ORDER BY q.id"
+        ):
+            content.update(" ".join(row).encode())
+        return content.hexdigest()
 
     def count_asked(self, until_step: int | None = None) -> int:
         """Queries asked by that step of the agent.

@@ -207,12 +207,15 @@ class RewardEnsemble(nn.Module):
         # Rounded, the mean of what never changes is off, and its sd not quite 0.
         constant = inputs.min(axis=0) == inputs.max(axis=0)
         mean, sd = np.where(constant, inputs[0], mean), np.where(constant, 0.0, sd)
+        still = sd < 1e-6
         if self._squares:
             squares = np.square(inputs - mean)  # float64, as the mean is
-            mean = np.concatenate([mean, squares.mean(axis=0)])
-            sd = np.concatenate([sd, squares.std(axis=0)])
+            middle, spread = squares.mean(axis=0), squares.std(axis=0)
+            # But for rounding, of an input that is at one of two places it never changes.
+            still = np.concatenate([still, still | (spread <= 1e-6 * middle)])
+            mean, sd = np.concatenate([mean, middle]), np.concatenate([sd, spread])
         self.input_mean.copy_(torch.from_numpy(mean))
-        self.input_sd.copy_(torch.from_numpy(np.where(sd < 1e-6, 1.0, sd)))
+        self.input_sd.copy_(torch.from_numpy(np.where(still, 1.0, sd)))
 
     @torch.no_grad()
     def normalise_outputs(self, inputs: np.ndarray) -> None:
