@@ -251,7 +251,8 @@ def test_an_early_end_is_one_whatever_it_is_called():
 @pytest.mark.parametrize(("length", "told"), [(100, True), (50, False)])
 def test_episodes_shorter_than_a_clip_are_told_of(caplog, length, told):
     check_env(EnvConfig("CartPole-v1", termination="allow"), length)
-    assert not caplog.text, "where nobody is asked about them"
+    check_env(EnvConfig("CartPole-v1", termination="ignore"), length, asks=True)
+    assert not caplog.text, "where nobody is asked about them, or the copies act on"
     check_env(EnvConfig("CartPole-v1", termination="allow"), length, asks=True)
     assert ("CartPole-v1 ends its episodes before the 100 steps" in caplog.text) == told
 

@@ -100,7 +100,8 @@ def check_env(
                 f"agent about the task without any label: choose an environment with a fixed "
                 f"horizon, or add --allow-termination"
             )
-        if asks and max(np.diff([0, *ends, steps])) < length:
+        short = max(np.diff([0, *ends, steps])) < length
+        if asks and short and config.termination == "allow":
             log.warning(
                 "under random actions, %s ends its episodes before the %d steps of a clip "
                 "(clips.length): nothing can be asked about those",
