@@ -123,8 +123,8 @@ def test_an_environment_that_is_not_installed_is_named(maker, asked_run):
     config.write_text(config.read_text().replace("prefrl/PointMass-v0", "nowhere:Robot-v0"))
     assert maker(run).wait() == NotDrawn(
         None,
-        "environment 'nowhere:Robot-v0': cannot import 'nowhere': ModuleNotFoundError: "
-        "No module named 'nowhere'",
+        "environment 'nowhere:Robot-v0': cannot import 'nowhere': there is none: run this in the "
+        "folder of nowhere.py, or install the package of that name",
     )
 
 
