@@ -18,11 +18,7 @@ from prefrl.clips.recorder import FRAMED, count_clips
 from prefrl.clips.render import Renderer
 from prefrl.clock import Stopwatch
 from prefrl.config import MOST_STEPS, Config
-from prefrl.environment import (
-    FRAME_SIZE,
-    close_env,
-    make_drawable,
-)
+from prefrl.environment import FRAME_SIZE, close_env, make_drawable
 from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
 from prefrl.labellers.oracle import load_score
@@ -35,7 +31,7 @@ from prefrl.registry import check_found_by_others, find_spec
 log = logging.getLogger(__name__)
 
 MANY = 1000
-"""Rollouts in which every length of episodes shows how many clips it gives."""
+"""Rollouts over which the room for labels is averaged: episodes begin anywhere in them."""
 
 UNUSED = {
     "oracle": {"--ask", "--wait-for-labels"},
@@ -183,7 +179,7 @@ def _check_room(config: Config, *, filmed: bool) -> None:
         elif filmed and config.env.copies > 1:
             hint = f" (only the first of {config.env.copies} copies is filmed, to be watched)"
         rate = room(MANY) / MANY
-        # Some more than that, because the first clips are not at hand at once.
+        # Some more than that: it is a mean, and rollouts are whole.
         enough = _rounded_up(1.02 * budget / rate * config.rollout_steps / until) if rate else 0
         more = f"some {enough:,}" if 0 < enough <= MOST_STEPS else "more"
         raise UserError(

@@ -62,14 +62,11 @@ def check_spaces_kept(
     Raises:
         UserError: Names the space that is not.
     """
-    for name, then, now in (
-        ("observations", observations, env.observation_space),
-        ("actions", actions, env.action_space),
+    for name, then, now, same_limits in (
+        ("observations", observations, env.observation_space, True),  # whatever they are
+        ("actions", actions, env.action_space, _limits(actions) == _limits(env.action_space)),
     ):
-        same = then.shape == now.shape
-        if name == "actions":
-            same = same and _limits(then) == _limits(now)
-        if not same:
+        if then.shape != now.shape or not same_limits:
             raise UserError(
                 f"{env_id} has {name} {one_line(now)}, but the run was trained with "
                 f"{one_line(then)}: undo what was changed, or train anew"
