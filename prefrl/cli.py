@@ -87,8 +87,10 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("--best", action="store_true", help="the best of 20 episodes")
     _quiet(video)
 
-    report = command("report", _report, "draw a run's report.png")
+    report = command("report", _report, "draw what a run learned, from what, and how")
     report.add_argument("run", metavar="RUN")
+    out = "a .png, .svg or .pdf (default: RUN/report.png)"
+    report.add_argument("out", metavar="OUT", nargs="?", help=out)
     _quiet(report)
 
     bench = command("bench", _bench, "run a suite of benchmarks")
@@ -182,7 +184,7 @@ def _video(args: argparse.Namespace) -> None:
 def _report(args: argparse.Namespace) -> None:
     from prefrl.reporting import report
 
-    print(report(args.run))
+    print(report(args.run, args.out))
 
 
 def _bench(args: argparse.Namespace) -> None:

@@ -7,10 +7,15 @@ from typing import Any
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write text."""
+    """Write text, as UTF-8."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write bytes."""
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text)
+        part.write_bytes(content)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)  # on a full disk, its room is needed

@@ -1,5 +1,6 @@
 """The report of a run: one picture of what was learned, from what, and where the time went."""
 
+import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,27 +10,34 @@ import numpy as np
 from prefrl.clock import STAGES
 from prefrl.colours import BLUE, COLOURS, GREEN, GREY, ORANGE
 from prefrl.errors import UserError
+from prefrl.files import replace_bytes
 from prefrl.labels.answers import ANSWERS, turned
 from prefrl.labels.desk import consistency
 from prefrl.metrics import read_metrics
 from prefrl.run import Run
 
 STEPS = "environment steps"
+ENDINGS = (".png", ".svg", ".pdf")
 
 
-def report(run: str | Path | Run) -> Path:
-    """Draw `report.png` into the run folder, of a finished run or one under way.
+def report(run: str | Path | Run, out: str | Path | None = None) -> Path:
+    """Draw the report of a finished run or one under way; give its path.
 
     Args:
         run: The run or its folder.
+        out: The file, a .png, .svg or .pdf; `report.png` in the run folder when None.
 
     Raises:
-        UserError: There is no such run, or it has not finished its first rollout.
+        UserError: There is no such run, it has not finished its first rollout, or the file cannot
+            be written.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     run = run if isinstance(run, Run) else Run(run)
+    path = Path(out) if out else run.path / "report.png"
+    if path.suffix not in ENDINGS:
+        raise UserError(f"cannot write '{path}': a report's name must end in .png, .svg or .pdf")
     rows = read_metrics(run.path / "metrics.csv")
     if not rows:
         raise UserError(f"'{run.path}' has no metrics yet: its first rollout is not finished")
@@ -49,9 +57,11 @@ def report(run: str | Path | Run) -> Path:
             axis.xaxis.set_major_locator(MaxNLocator(6))
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.suptitle(_title(run))
-    path = run.path / "report.png"
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=100)
     try:
-        figure.savefig(path, dpi=100)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_bytes(path, picture.getvalue())
     except OSError as error:
         raise UserError(f"cannot write '{path}': {error.strerror}") from None
     return path

@@ -73,7 +73,7 @@ def test_options_stand_anywhere(words):
 
 
 def test_what_is_too_much_is_answered_by_its_command(capsys):
-    for words in ("report my run", "video RUN OUT.mp4 MORE", "video RUN --bset"):
+    for words in ("report my own run", "video RUN OUT.mp4 MORE", "video RUN --bset"):
         with pytest.raises(SystemExit):
             parse(words.split())
         name = words.split()[0]

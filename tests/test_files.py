@@ -11,11 +11,11 @@ def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(monkeypatch
     Path("table.part").write_text("somebody's")
     replace_text(Path("table.csv"), "old")
 
-    def fail(self, text):
+    def fail(self, content):
         self.open("w").close()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space"):
         replace_text(Path("table.csv"), "new")
     assert sorted(path.name for path in Path().iterdir()) == ["table.csv", "table.part"]

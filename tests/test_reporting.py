@@ -36,6 +36,17 @@ def test_a_loss_is_drawn_however_high_and_below_the_legend(point_mass_run, tmp_p
     assert axis.get_window_extent().y0 < top < axis.get_legend().get_window_extent().y0
 
 
+def test_a_report_for_print_and_none_where_it_cannot_be_written(point_mass_run):
+    svg, pdf = (report(point_mass_run, f"figures/a.{ending}") for ending in ("svg", "pdf"))
+    assert b"<svg" in svg.read_bytes()
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert len(list(Path("figures").iterdir())) == 2
+    with pytest.raises(UserError, match=r"'a.gif': a report's name must end in .png, .svg or .pdf"):
+        report(point_mass_run, "a.gif")
+    with pytest.raises(UserError, match="cannot write 'figures/a.svg/b.png'"):
+        report(point_mass_run, "figures/a.svg/b.png")
+
+
 def test_a_report_leaves_the_backend_as_it_is(point_mass_run, monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "backend", "svg")
     report(point_mass_run)
