@@ -43,7 +43,7 @@ def test_a_report_for_print_and_none_where_it_cannot_be_written(point_mass_run):
     assert len(list(Path("figures").iterdir())) == 2
     with pytest.raises(UserError, match=r"'a.gif': a report's name must end in .png, .svg or .pdf"):
         report(point_mass_run, "a.gif")
-    with pytest.raises(UserError, match="cannot write 'figures/a.svg/b.png'"):
+    with pytest.raises(UserError, match=r"cannot write 'figures/a.svg/b.png'"):
         report(point_mass_run, "figures/a.svg/b.png")
 
 
