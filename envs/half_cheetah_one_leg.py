@@ -84,7 +84,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
             raise ValueError(f"the one-legged run has a reward of its own, not {given[0]}")
         super().__init__(**kwargs)
         EzPickle.__init__(self, **kwargs)
-        self.metadata |= {"fixed_horizon": True}
+        self.metadata |= {"fixed_horizon": True, "drawn_from_state": True}
         self._floor = self._geom("floor")
         self._front = {self._geom(name) for name in self._FRONT}
         self._hind = {self._geom(name) for name in self._HIND}

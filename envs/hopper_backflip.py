@@ -88,7 +88,7 @@ class HopperBackflipEnv(HopperEnv):
             raise ValueError(f"the backflip has a reward and a horizon of its own, not {given[0]}")
         super().__init__(terminate_when_unhealthy=False, **kwargs)
         EzPickle.__init__(self, **kwargs)
-        self.metadata |= {"fixed_horizon": True}
+        self.metadata |= {"fixed_horizon": True, "drawn_from_state": True}
         self.observation_space = Box(-np.inf, np.inf, (12,), np.float64)
         self._floor, self._foot = (
             mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_GEOM, name)

@@ -16,6 +16,7 @@ from prefrl.agent.trial import TRIAL_STEPS, check_env
 from prefrl.clips.clip import Clip, numbers
 from prefrl.clips.recorder import FRAMED, count_clips
 from prefrl.clips.render import Renderer
+from prefrl.clips.simulator import is_mujoco
 from prefrl.clock import Stopwatch
 from prefrl.config import MOST_STEPS, Config
 from prefrl.environment import FRAME_SIZE, close_env, make_drawable
@@ -203,6 +204,13 @@ def _check_frames(config: Config) -> None:
     try:
         env.reset(seed=0)
         Renderer(env)
+        if is_mujoco(env):
+            log.warning(
+                "%s is drawn while it acts, and only clips of its first copy can be watched; where "
+                "its picture shows MuJoCo's state and nothing else, "
+                "metadata['drawn_from_state'] = True draws them from that",
+                config.env.id,
+            )
     finally:
         close_env(env, config.env.id)
 

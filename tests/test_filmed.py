@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.envs.classic_control import PendulumEnv
+from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 
 import prefrl
 from prefrl.agent.envs import TimedVecEnv
 from prefrl.agent.stack import Stack
+from prefrl.clips.simulator import read_state
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.configfile import load_config
-from prefrl.environment import make_drawable
+from prefrl.environment import make_drawable, make_env
 from prefrl.errors import RunFailed, UserError
 
 
@@ -91,6 +93,46 @@ def test_a_size_that_the_user_configures_stands(kwargs, shape):
     env.reset(seed=0)
     assert env.render().shape == shape
     env.close()
+
+
+class Placed(InvertedPendulumEnv):
+    """Has a colour in each episode, in the model, of which the state says nothing."""
+
+    def reset_model(self):
+        self.channel = int(self.np_random.integers(3))
+        self.model.geom_rgba[:, :3] = np.eye(3)[self.channel]
+        return super().reset_model()
+
+
+gym.register("Placed-v0", Placed, max_episode_steps=100)
+
+
+@pytest.mark.parametrize("said", [None, True, False])
+def test_own_mujoco_environments_are_filmed_unless_they_say_that_the_state_draws_them(said):
+    env = make_env(EnvConfig("Placed-v0"))
+    if said is not None:
+        env.unwrapped.metadata = env.metadata | {"drawn_from_state": said}
+    env.reset(seed=0)
+    assert len(read_state(env)) == (5 if said else 0)  # time, two positions, two velocities
+    env.close()
+
+
+def test_a_film_of_an_own_mujoco_environment_shows_what_it_put_into_the_model():
+    sections = {
+        "agent": {"n_steps": 64},
+        "env": {"termination": "ignore"},
+        "labels": {"labeller": "human"},
+    }
+    stack = Stack(load_config("Placed-v0", sections), Stopwatch())
+    stack.recorder.reset()
+    assert stack.recorder.films
+    for _ in range(64):
+        stack.recorder.step(np.zeros((stack.envs.num_envs, 1), np.float32))
+    frames = stack.recorder.buffer.take(int(stack.recorder.buffer.fresh()[0])).frames
+    coloured = frames[frames.max(axis=-1).astype(int) - frames.min(axis=-1) > 100]
+    assert len(coloured) > 100
+    assert (coloured.argmax(axis=1) == stack.envs.envs[0].unwrapped.channel).all()
+    stack.close()
 
 
 @pytest.mark.parametrize("shape", [(64, 48, 4), (64, 48)])

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from stable_baselines3.common.monitor import Monitor
 
-import envs  # noqa: F401
+from envs.point_mass import PointMassEnv
+from prefrl.agent.trial import can_be_restored
 from prefrl.clips.simulator import (
     array_to_generator,
     generator_to_array,
@@ -12,6 +13,7 @@ from prefrl.clips.simulator import (
     snapshot,
     write_state,
 )
+from prefrl.config import EnvConfig
 from prefrl.registry import prepare_mujoco
 
 EXACT = [
@@ -107,6 +109,40 @@ def test_written_state_is_read_back(env_id):
     write_state(env, state)
     np.testing.assert_array_equal(read_state(env), state)
     env.close()
+
+
+class Windier(PointMassEnv):
+    """Its wind grows with each episode, which its state does not say."""
+
+    episodes = 0
+
+    def reset(self, **options):
+        self.episodes += 1
+        return super().reset(**options)
+
+    def step(self, action):
+        return super().step(np.clip(action + 0.1 * self.episodes, -1, 1))
+
+
+class Gusty(PointMassEnv):
+    """A gust comes late in its episodes, by a count that its state does not say."""
+
+    def reset(self, **options):
+        self.steps = 0
+        return super().reset(**options)
+
+    def step(self, action):
+        self.steps += 1
+        return super().step(action if self.steps < 400 else -action)
+
+
+gym.register("Windier-v0", Windier, max_episode_steps=1000)
+gym.register("Gusty-v0", Gusty, max_episode_steps=1000)
+
+
+@pytest.mark.parametrize("env_id", ["Windier-v0", "Gusty-v0"])
+def test_what_episodes_are_counted_by_or_comes_late_in_them_is_not_restored(env_id):
+    assert not can_be_restored(EnvConfig(env_id))
 
 
 def test_unknown_simulator_has_no_state():

@@ -11,8 +11,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from prefrl.agent.trial import can_be_restored
-from prefrl.clips.render import checked_frame
-from prefrl.clips.simulator import restore, snapshot
+from prefrl.clips.render import Renderer, checked_frame
+from prefrl.clips.simulator import is_mujoco, restore, snapshot
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
 from prefrl.environment import (
@@ -63,8 +63,13 @@ class TimedVecEnv(DummyVecEnv):
 
     def camera(self) -> np.ndarray:
         """The first one's scene now, `(height, width, 3)` uint8."""
+        env = self.envs[0]
         with acting_in(self._config.id):
-            return checked_frame(self.envs[0].render())
+            return self._renderer.frame() if is_mujoco(env) else checked_frame(env.render())
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.envs[0])
 
     def reset(self) -> VecEnvObs:
         with acting_in(self._config.id):

@@ -21,24 +21,30 @@ log = logging.getLogger(__name__)
 TRIAL_STEPS = 300
 """Random steps in which an environment shows what it is like."""
 
+LONGEST_TRIAL = 5_000
+"""Steps at most in which it shows whether it can be restored, however long its episodes."""
+
 
 def can_be_restored(config: EnvConfig) -> bool:
     """Whether the environment goes on from a `snapshot` as if it had not been left.
 
     It is tried, because nobody can see what an environment keeps, and where: one goes on, and
-    another, which has been elsewhere, from the first one's snapshot, for `TRIAL_STEPS` steps.
+    another, which has been elsewhere, and in more episodes, from the first one's snapshot, for
+    `TRIAL_STEPS` steps and beyond the end of the episode.
     """
     left, other = make_env(config), make_env(config)
     try:
         left.action_space.seed(0)
-        for env, seed, steps in ((left, 0, 10), (other, 1, 3)):
+        for env, seed, steps in ((left, 0, 10), (other, 1, 3), (other, 2, 3)):
             env.reset(seed=seed)
             actions = [left.action_space.sample() for _ in range(steps)]
             list(islice(_outcomes(env, actions), steps))  # and no reset: in mid-episode
         if (saved := snapshot(left)) is None:
             return False
         restore(other, saved)
-        actions = [left.action_space.sample() for _ in range(TRIAL_STEPS)]
+        episode = (left.spec and left.spec.max_episode_steps) or 0
+        steps = max(TRIAL_STEPS, min(episode, LONGEST_TRIAL))
+        actions = [left.action_space.sample() for _ in range(steps)]
         pairs = zip(_outcomes(left, actions), _outcomes(other, actions), strict=True)
         return all(np.array_equal(*pair, equal_nan=True) for pair in pairs)
     except (Exception, SystemExit):  # the user's own code may fail in any way

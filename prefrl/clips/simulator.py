@@ -19,7 +19,11 @@ _FALLEN = "steps_beyond_terminated"
 """What Gymnasium's CartPole counts apart from its state, and gives its reward by."""
 
 DRAWN_FROM_STATE = "drawn_from_state"
-"""Key of the metadata of an environment whose attribute `state` is all that its picture shows."""
+"""Key of the metadata of an environment whose picture shows its attribute `state`, or MuJoCo's
+state, and nothing else."""
+
+_DRAWN = ("gymnasium.envs.classic_control.", "gymnasium.envs.mujoco.")
+"""Modules of environments of which that is known."""
 
 
 def is_mujoco(env: gym.Env) -> bool:
@@ -29,36 +33,52 @@ def is_mujoco(env: gym.Env) -> bool:
 
 
 def _state_draws(base: Any) -> bool:
-    """Whether `state` is all that the picture shows: who adds a goal may keep that elsewhere."""
-    known = type(base).__module__.startswith("gymnasium.envs.classic_control.")
-    return known or bool(base.metadata.get(DRAWN_FROM_STATE))
+    """Whether the state is all that the picture shows.
+
+    Who adds a goal may keep that elsewhere: in an attribute, or in MuJoCo's model.
+    """
+    said = base.metadata.get(DRAWN_FROM_STATE)
+    return type(base).__module__.startswith(_DRAWN) if said is None else bool(said)
+
+
+def _scene_spec() -> int:
+    """What is read of MuJoCo's state: the physics, and bodies that are moved by hand.
+
+    As an integer: to turn the enum into one takes a quarter of a call.
+    """
+    from mujoco import mjtState
+
+    return int(
+        mjtState.mjSTATE_FULLPHYSICS | mjtState.mjSTATE_MOCAP_POS | mjtState.mjSTATE_MOCAP_QUAT
+    )
 
 
 class StateReader:
     """Reads the few numbers that draw an environment's scene, as often as every step.
 
     Args:
-        env: The environment, reset once. `size` is 0 where its kind is unknown.
+        env: The environment, reset once. `size` is 0 where more than these may be needed.
     """
 
     def __init__(self, env: gym.Env) -> None:
         base: Any = env.unwrapped
         self._base = base
         self._mujoco = is_mujoco(env)
+        self.size = 0
+        if not _state_draws(base):
+            return
         if self._mujoco:
             import mujoco
 
-            # As an integer: to turn the enum into one takes a quarter of a call.
-            self._spec = int(mujoco.mjtState.mjSTATE_FULLPHYSICS)
+            self._spec = _scene_spec()
             self._get_state = mujoco.mj_getState
             self.size = mujoco.mj_stateSize(base.model, self._spec)
-        else:
-            state = getattr(base, "state", None) if _state_draws(base) else None
-            self.size = 0 if state is None else np.size(state)
+        elif (state := getattr(base, "state", None)) is not None:
+            self.size = np.size(state)
 
     def read(self, out: np.ndarray) -> None:
         """Write the state now into `out`, `(size,)` float64."""
-        if self._mujoco:
+        if self._mujoco and self.size:
             self._get_state(self._base.model, self._base.data, out, self._spec)
         elif self.size:
             out[:] = np.ravel(self._base.state)
@@ -96,7 +116,7 @@ class SceneReader:
 
 
 def read_state(env: gym.Env) -> np.ndarray:
-    """`(state_dim,)` float64, enough to draw the scene; empty where the kind is unknown."""
+    """`(state_dim,)` float64, enough to draw the scene; empty where more may be needed."""
     reader = StateReader(env)
     state = np.empty(reader.size)
     reader.read(state)
@@ -109,7 +129,7 @@ def write_state(env: gym.Env, state: np.ndarray) -> None:
     if is_mujoco(env):
         import mujoco
 
-        mujoco.mj_setState(base.model, base.data, state, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        mujoco.mj_setState(base.model, base.data, state, _scene_spec())
         mujoco.mj_forward(base.model, base.data)
     else:
         base.state = state.reshape(np.shape(base.state)).copy()
