@@ -1,10 +1,14 @@
 """Every second copy of an environment begins anew early, on either back end."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import RecordEpisodeStatistics
 
+from envs.point_mass import PointMassEnv
 from prefrl.agent.envs import TimedVecEnv
 from prefrl.agent.pool import PoolVecEnv
+from prefrl.agent.ppo import PatientPPO
 from prefrl.agent.reward_env import LearnedReward
 from prefrl.checks import check_inputs
 from prefrl.clips.recorder import ClipRecorder
@@ -62,6 +66,21 @@ def test_an_early_copy_that_falls_reports_nothing_either(backend):
         reported = ["episode" in info for info in infos]
         assert reported == [bool(dones[0]), False]
     assert (fallen > 0).all()
+    envs.close()
+
+
+def test_what_a_wrapper_of_the_users_reports_of_a_part_does_not_count():
+    gym.register(
+        "Reporting-v0",
+        entry_point=PointMassEnv,
+        max_episode_steps=WHOLE,
+        additional_wrappers=(RecordEpisodeStatistics.wrapper_spec(),),
+    )
+    config = EnvConfig("Reporting-v0", copies=2, restart_every=EARLY)
+    envs = TimedVecEnv(config, seed=0, stopwatch=Stopwatch())
+    model = PatientPPO("MlpPolicy", envs, n_steps=100, batch_size=50, device="cpu")
+    model.learn(200)
+    assert [record["l"] for record in model.ep_info_buffer] == [WHOLE, WHOLE]
     envs.close()
 
 

@@ -256,7 +256,7 @@ def test_info_of_any_kind_is_survived(tmp_path):
         "    def step(self, action):\n"
         "        Odd.n += 1\n"
         "        o, r, te, tr, i = super().step(action)\n"
-        "        i |= {'flag': True, 'word': 'x', 'list': [1], 'array': np.ones(2)}\n"
+        "        i |= {'flag': True, 'episode': Odd.n, 'word': 'x', 'list': [1], 'array': np.ones(2)}\n"
         "        i['changes'] = 1.0 if Odd.n % 11 else None\n"
         "        return o, r, te, tr, i if Odd.n % 5 else {}\n"
         "gym.register(id='Odd-v0', entry_point=Odd, max_episode_steps=60)\n"
@@ -265,7 +265,7 @@ def test_info_of_any_kind_is_survived(tmp_path):
     store = run.labels
     clip = store.clip(store.labels()[0].query.left_clip)
     store.close()
-    assert clip.infos.keys() == {"flag", "changes", "x_velocity", "y_velocity"}
+    assert clip.infos.keys() == {"flag", "episode", "changes", "x_velocity", "y_velocity"}
     assert np.isnan(clip.infos["changes"]).any()
 
 

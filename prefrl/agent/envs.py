@@ -51,10 +51,11 @@ class TimedVecEnv(DummyVecEnv):
             return make_drawable(config, *FRAME_SIZE) if drawable else make_env(config)
 
         # Those that begin anew early are not monitored: the returns are of whole episodes.
+        self._early = restarts_early(config)
         super().__init__(
             [
                 partial(make, short) if early else lambda: Monitor(make(config))
-                for early in restarts_early(config)
+                for early in self._early
             ]
         )
         self._config = config
@@ -117,6 +118,8 @@ class TimedVecEnv(DummyVecEnv):
             info = {**info, "TimeLimit.truncated": truncated and not terminated}
             self.buf_dones[i] = terminated or truncated
             if terminated or truncated:
+                if self._early[i] and isinstance(info.get("episode"), dict):
+                    del info["episode"]  # a record that its own wrapper made, of a part
                 # A copy, because some environments reset what they have given.
                 info["terminal_observation"] = np.array(observation)
                 observation, self.reset_infos[i] = env.reset()

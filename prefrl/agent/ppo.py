@@ -1,5 +1,7 @@
 """SB3's PPO, made from a configuration, and waiting until there is a reward to learn from."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from stable_baselines3 import PPO
@@ -14,7 +16,7 @@ from prefrl.errors import RunFailed, UserError, nearest
 
 DIVERGED = (
     "PPO's loss is no longer a number: are all observations and rewards of the environment finite? "
-    "If so, lower agent.learning_rate"
+    "If so, train anew with a lower agent.learning_rate"
 )
 
 ACTIVATIONS = ["ReLU", "Tanh", "ELU", "GELU", "SiLU", "LeakyReLU"]
@@ -40,6 +42,18 @@ class PatientPPO(PPO):
             self.policy.forward = self._networks.act  # type: ignore
             arrays = self._networks.parameters, self._networks.gradient
             self._adam = JointAdam(self.policy.optimizer, *map(torch.from_numpy, arrays))
+
+    def _update_info_buffer(
+        self, infos: list[dict[str, Any]], dones: np.ndarray | None = None
+    ) -> None:
+        """Keep the returns of episodes that ended, which Monitor reports.
+
+        SB3's takes whatever is called `episode` at any step, such as a number of the environment's.
+        """
+        assert self.ep_info_buffer is not None
+        for i in [] if dones is None else np.flatnonzero(dones):
+            if isinstance(record := infos[i].get("episode"), dict):
+                self.ep_info_buffer.append(record)
 
     def train(self) -> None:
         if self.has_reward and self._networks:
