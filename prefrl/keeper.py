@@ -9,6 +9,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from prefrl.agent.stack import Stack
 from prefrl.checkpoint import save_checkpoint
 from prefrl.clock import Stopwatch
+from prefrl.configfile import config_to_tree
 from prefrl.errors import Interrupted
 from prefrl.files import finite, write_json
 from prefrl.loop import PreferenceLoop
@@ -85,6 +86,7 @@ class RunKeeper(BaseCallback):
             state = {
                 "step": self.num_timesteps,
                 "seconds": self._stopwatch.seconds,
+                "config": config_to_tree(self._run.config),
                 "loop": self._loop.state_dict() if self._loop else {},
             }
             write_json(folder / "trainer.json", finite(state))

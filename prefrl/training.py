@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from prefrl.agent.stack import Stack
-from prefrl.checks import nothing_to_learn
+from prefrl.checks import is_another_run, nothing_to_learn
 from prefrl.clock import Stopwatch
 from prefrl.environment import EndedEarly
 from prefrl.errors import Interrupted, RunFailed, UserError
@@ -49,6 +49,7 @@ class Training:
     ) -> None:
         config = run.config
         saved = json.loads((checkpoint / "trainer.json").read_text()) if checkpoint else {}
+        changed = is_another_run(run, saved.get("config", {})) if checkpoint else False
         self._run = run
         self._interrupts = interrupts
         self._stopwatch = Stopwatch(saved.get("seconds"))
@@ -69,6 +70,8 @@ class Training:
                     f"{config.env.id} keeps a state that cannot be saved, or is filmed: its "
                     f"episodes start anew, so this run differs from one that was never stopped"
                 )
+            exact = exact and not changed
+            if not exact:
                 run.note_inexact_resume()
             self._labeller = self._make_labeller(panel)
             self._loop = self._make_loop()

@@ -205,8 +205,13 @@ def _load_reward(checkpoint: Path, ensemble: RewardEnsemble) -> dict[str, Any]:
     """Restore the ensemble of a checkpoint; give all that is saved of the reward.
 
     Raises:
-        UserError: The run is configured for networks of another kind.
+        UserError: The run is configured for networks of another kind, or was for none.
     """
+    if not (checkpoint / "reward.pt").exists():
+        raise UserError(
+            f"'{checkpoint}' is of a run on the true reward, which the run's config.yaml no longer "
+            f"says: undo what was changed as run.true_reward"
+        )
     state = torch.load(checkpoint / "reward.pt", weights_only=True)
     try:
         ensemble.load_state_dict(state["ensemble"])
