@@ -212,7 +212,7 @@ def _check_room(config: Config, *, filmed: bool) -> None:
         rate = room(MANY) / MANY
         # Some more than that: it is a mean, and rollouts are whole.
         enough = _rounded_up(1.02 * budget / rate * config.rollout_steps / until) if rate else 0
-        more = f"some {enough:,}" if 0 < enough <= MOST_STEPS else "more"
+        more = f"some {enough}" if 0 < enough <= MOST_STEPS else "more"
         raise UserError(
             f"{budget} labels need {2 * budget} clips of {length} steps, but the {steps} steps by "
             f"which all are asked (labels.until) give room for {fit} labels: "
@@ -296,10 +296,10 @@ def is_another_run(run: Run, began: Mapping[str, Mapping[str, Any]]) -> bool:
     changed = {key for key, value in now.items() if value != then.get(key, value)}
     if fixed := sorted(key for key in changed if key.startswith(FIXED)):
         key = fixed[0]
-        config = shlex.quote(str(run.path / "config.yaml"))
-        words = f"`prefrl train {run.config.env.id} --preset {config}` trains anew"
+        preset, labels = (shlex.quote(str(p)) for p in (run.path / "config.yaml", run.label_file))
+        words = f"`prefrl train {run.config.env.id} --preset {preset}` trains anew"
         if run.label_file.exists():
-            words += f", and --labels-from {shlex.quote(str(run.label_file))} takes the answers along"
+            words += f", and --labels-from {labels} takes the answers along"
         raise UserError(
             f"{key} was {then[key]} in '{run.path}' and is {now[key]} now, which cannot be changed "
             f"on the way: undo that in its config.yaml; {words}"

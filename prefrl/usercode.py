@@ -34,8 +34,7 @@ def load_function(spec: str, purpose: str) -> Callable:
         raise UserError(f"{purpose} file '{file}' is not a Python file")
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_spec.name] = module  # dataclasses look themselves up there
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)  # last: no file there stands in for a module of another's
+    _find_beside(path.resolve())
     try:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -45,6 +44,32 @@ def load_function(spec: str, purpose: str) -> Callable:
         hint = nearest(name, functions) if functions else "it defines no function"
         raise UserError(f"{purpose} file '{file}' has no function '{name}': {hint}")
     return getattr(module, name)
+
+
+_FOLDERS: list[str] = []
+"""Of the user's files that were loaded, the latest first."""
+
+
+def _find_beside(path: Path) -> None:
+    """Let a file import what lies beside it.
+
+    Its folder is looked through last, so that no file there stands in for an installed module, but
+    before those of the user's other files, which may have other modules of the same names.
+    """
+    folder = str(path.parent)
+    others = [other for other in _FOLDERS if other != folder]
+    sys.path[:] = [entry for entry in sys.path if entry not in others]
+    if folder not in sys.path:
+        sys.path.append(folder)
+    sys.path.extend(others)
+    _FOLDERS[:] = [folder, *others]
+    beside = [other for other in _sources(path)[1:] if other.is_relative_to(folder)]
+    names = {other.relative_to(folder).parts[0].removesuffix(".py") for other in beside}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in names:
+            places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+            if any(Path(p).is_relative_to(other) for p in places if p for other in others):
+                del sys.modules[name]
 
 
 def own_files(config: Config) -> list[str]:

@@ -95,6 +95,19 @@ def test_a_file_imports_what_lies_beside_it(tmp_path, monkeypatch):
     assert load_function("mine/own.py:score", "oracle")(None) == 2
 
 
+def test_two_files_import_what_lies_beside_each(tmp_path, monkeypatch):
+    """Under the same name, as a module and as a package."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for folder, weight in (("one", 1), ("two", 2)):
+        (tmp_path / folder / "deeper").mkdir(parents=True)
+        (tmp_path / folder / "weights_here.py").write_text(f"WEIGHT = {weight}\n")
+        (tmp_path / folder / "deeper" / "sign.py").write_text(f"SIGN = {weight - 3}\n")
+        text = "from deeper import sign\nfrom weights_here import WEIGHT\n\n\ndef score(clip):\n"
+        (tmp_path / folder / "own.py").write_text(text + "    return WEIGHT, sign.SIGN\n")
+    for folder, scores in (("one", (1, -2)), ("two", (2, -1)), ("one", (1, -2))):
+        assert load_function(f"{folder}/own.py:score", "oracle")(None) == scores
+
+
 def test_a_module_of_that_name_in_another_folder_is_noticed(tmp_path, monkeypatch, caplog):
     folders = [tmp_path / name for name in ("here", "moved", "other")]
     texts = [ENVIRONMENT, ENVIRONMENT, ENVIRONMENT + "# another\n"]
