@@ -102,7 +102,9 @@ def _time_limit(config: Config) -> int | None:
     Raises:
         UserError: It is no number of steps.
     """
-    limit = config.env.kwargs.get("max_episode_steps", find_spec(config.env.id).max_episode_steps)
+    limit = config.env.kwargs.get("max_episode_steps")
+    if limit is None:  # for which Gymnasium, too, takes what the environment is registered with
+        limit = find_spec(config.env.id).max_episode_steps
     if limit is not None and (not isinstance(limit, int | np.integer) or limit < 1):
         raise UserError(f"max_episode_steps must be a whole number of steps, got {limit!r}")
     return None if limit is None else int(limit)

@@ -11,6 +11,7 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,8 @@ def _convert(name: str, value: Any, default: Any) -> Any:
         elif kind is tuple:
             if isinstance(value, list | tuple):
                 return tuple(_convert(f"{name}[{i}]", v, 0) for i, v in enumerate(value))
-        elif kind is int and isinstance(value, int) and not isinstance(value, bool):
-            return value  # one that a float would round, as a seed may be
+        elif kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+            return int(value)  # one that a float would round, as a seed may be
         elif kind is int and not isinstance(value, bool) and float(value) == int(float(value)):
             return int(float(value))
         elif kind is float and not isinstance(value, bool):

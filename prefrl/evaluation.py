@@ -129,10 +129,10 @@ def _act(run: Run, envs: list[gym.Env], seed: int) -> list[Tape]:
 
 
 def deciding_return(config: Config) -> str:
-    """The return by which episodes are better or worse: the one that the labels went by.
+    """The return by which episodes are better or worse: what says best what the labels went by.
 
-    That is the oracle function's, if there is one, the true one where an oracle answers, else (by
-    people, or from labels taken over alone) the learned one.
+    That is the oracle function's, if there is one, though a person answer; the true one where an
+    oracle answers; else (by people, or from labels taken over alone) the learned one.
     """
     if config.run.true_reward:
         return "true_return"

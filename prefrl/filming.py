@@ -1,4 +1,4 @@
-"""Videos of a run's policy: one episode's first seconds, in the environment's own time."""
+"""Videos of a run's policy from an episode's start on, in the environment's own time."""
 
 import itertools
 import subprocess
@@ -67,8 +67,11 @@ def video(
 def before_after(run: Run, out: Path, *, seconds: float = 10.0) -> Path:
     """Write an mp4: on the left the untrained policy explores, on the right the trained acts."""
     with closing(Stack(run.config, Stopwatch())) as untrained:
+        every, steps = run.config.agent.sde_sample_freq, itertools.count()
 
         def act(observation: np.ndarray) -> np.ndarray:
+            if every and next(steps) % every == 0:
+                untrained.model.policy.reset_noise()
             scaled = untrained.normalise.normalize_obs(observation)
             return untrained.model.predict(scaled, deterministic=False)[0][()]
 

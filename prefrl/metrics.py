@@ -40,6 +40,11 @@ TAIL = 4096
 """Bytes that are read at the end of a `metrics.csv` at least to find its last row."""
 
 
+def in_figures(value: float) -> str:
+    """A return for people to read: whole where it is large, else in three figures."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def columns(members: int) -> list[str]:
     """Columns of `metrics.csv` for an ensemble of that many members (0: none)."""
     expanded = []

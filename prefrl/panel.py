@@ -9,6 +9,7 @@ from rich.panel import Panel as Box
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from prefrl.metrics import in_figures
 from prefrl.run import Run
 from prefrl.terminal import TerminalView
 
@@ -59,13 +60,13 @@ class Panel(TerminalView):
             if accuracy:
                 facts["validation accuracy"] = f"{sum(accuracy) / len(accuracy):.2f}"
         if "rollout/true_return" in values:
-            facts["true return"] = f"{values['rollout/true_return']:,.0f}"
+            facts["true return"] = in_figures(values["rollout/true_return"])
         speed = values["time/steps_per_second"]
         if config.labels.wait:  # the time to come is reckoned without the waiting
             speed = steps / max(1e-9, values["time/seconds"] - values["time/label"])
         facts["steps/s"] = f"{speed:,.0f}"
-        left = (config.run.steps - steps) / max(1.0, speed)
-        facts["left"] = f"{max(0, left) // 60:.0f} min {max(0, left) % 60:.0f} s"
+        left = round(max(0.0, config.run.steps - steps) / max(1.0, speed))
+        facts["left"] = f"{left // 60} min {left % 60} s"
         return facts
 
     def _box(self, facts: dict[str, str], step: float) -> Box:

@@ -13,7 +13,7 @@ from prefrl.errors import UserError
 from prefrl.files import replace_bytes
 from prefrl.labels.answers import ANSWERS, turned
 from prefrl.labels.desk import consistency
-from prefrl.metrics import read_metrics
+from prefrl.metrics import in_figures, read_metrics
 from prefrl.run import Run
 
 STEPS = "environment steps"
@@ -45,6 +45,7 @@ def report(run: str | Path | Run, out: str | Path | None = None) -> Path:
     panels, rows_of = [_returns, _time], 1
     if not run.config.run.true_reward:
         panels, rows_of = [_returns, _accuracy, _loss, _disagreement, _labels, _time], 2
+        data["label/answered"] -= _taken_over(run)
     columns = len(panels) // rows_of
     figure = Figure(figsize=(5 * columns, 4 * rows_of), layout="constrained")
     axes = figure.subplots(rows_of, columns)
@@ -76,7 +77,7 @@ def _title(run: Run) -> str:
         "the true reward" if run.config.run.true_reward else f"{result['labels_answered']} labels"
     )
     mean, std = result["true_return_mean"], result["true_return_std"]
-    returned = "not a number" if mean is None else f"{mean:,.0f} ± {std:,.0f}"
+    returned = "not a number" if mean is None else f"{in_figures(mean)} ± {in_figures(std)}"
     return f"{title}: true return {returned} from {source} in {result['steps']:,} steps"
 
 
@@ -154,6 +155,14 @@ def _labels(axis: Any, data: dict[str, np.ndarray]) -> None:
     rate.spines["top"].set_visible(False)
 
 
+def _taken_over(run: Run) -> int:
+    """Labels that the run began with, which it did not ask."""
+    if not run.label_file.exists():
+        return 0
+    with run.open_labels(read_only=True) as store:
+        return store.count_answered(0)
+
+
 def _labelling(run: Run) -> str:
     """How the labels were given: sides of the screen, and how consistent the labeller was."""
     with run.open_labels(read_only=True) as store:
@@ -161,6 +170,8 @@ def _labelling(run: Run) -> str:
         agreeing, probes = consistency(store)
     shown = Counter(turned(label.answer, label.swapped) for label in labels)
     parts = [f"{shown[answer]} {answer}" for answer in ANSWERS if shown[answer]]
+    if taken := _taken_over(run):
+        parts.append(f"{taken} of them taken over")
     if probes:
         parts.append(f"{agreeing} of {probes} repeated pairs answered alike")
     return ", ".join(parts)

@@ -111,7 +111,8 @@ class Training:
             if not (self._store and self._store.count_answered()):
                 raise
             raise EndedEarly(
-                f"{error}; --labels-from {self._run.label_file} takes the answers along"
+                f"{error}; --labels-from {shlex.quote(str(self._run.label_file))} takes the "
+                f"answers along"
             ) from error
 
     def _learn(self) -> None:
@@ -136,18 +137,25 @@ class Training:
                 log.warning("%d of %d labels were asked: clips were too few", asked, budget)
 
     def _why_nothing(self) -> str:
-        steps = self._stack.model.num_timesteps
-        if self._store and (words := nothing_to_learn(self._run.config, self._store.labels())):
-            return f"nothing was learned: all {self._store.count_answered()} labels are {words}"
+        steps, config = self._stack.model.num_timesteps, self._run.config
+        labels = self._store.labels() if self._store else []
+        given, useless = len(labels), [x for x in labels if nothing_to_learn(config, [x])]
+        words = nothing_to_learn(config, useless)
+        if useless and len(useless) == given:
+            return f"nothing was learned: all {given} labels are {words}"
         if isinstance(self._labeller, Person):
-            given = self._store.count_answered() if self._store else 0
             again = f"--preset {shlex.quote(str(self._run.path / 'config.yaml'))} --wait-for-labels"
             if given:
                 again += f" --labels-from {shlex.quote(str(self._run.label_file))}"
             return (
                 f"nothing was learned: {given} labels were given in {steps} steps, too few to "
-                f"begin; `prefrl train {self._run.config.env.id} {again}` starts anew"
+                f"begin; `prefrl train {config.env.id} {again}` starts anew"
                 f"{' from them' if given else ' and waits for labels'}"
+            )
+        if useless:
+            return (
+                f"nothing was learned: {len(useless)} of {given} labels are {words}, and the "
+                f"others too few to begin, which takes {self._schedule.enough}"
             )
         return (
             f"nothing was learned: no label arrived in {steps} steps; "

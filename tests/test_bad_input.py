@@ -85,6 +85,12 @@ def test_a_command_that_cannot_be_read_is_answered_in_one_sentence(capsys, argum
     assert error.count("\n") == 1
 
 
+def test_no_limit_of_the_users_is_the_one_that_is_registered():
+    sections = {"clips": {"length": 70}, "env": {"kwargs": {"max_episode_steps": None}}}
+    with pytest.raises(UserError, match=r"has episodes of 60 steps, shorter than one clip of 70"):
+        check_start(load_config("prefrl/PointMass-v0", sections))
+
+
 @pytest.mark.parametrize(
     ("overrides", "fit"),
     [  # in each of 28 rollouts, 8 copies give 64 clips

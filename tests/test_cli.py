@@ -64,6 +64,16 @@ def test_a_folder_is_named_on_the_panel_as_it_is(monkeypatch):
     assert Text.from_markup(shown[0]).plain == "prefrl/PointMass-v0 · a[/red]"
 
 
+def test_the_time_left_is_rounded_before_it_is_split(capsys):
+    run = Run.create(Path("run"), load_config("prefrl/PointMass-v0", {}))
+    speed = (run.config.run.steps - 960) / 119.7
+    values = {"time/step": 960, "time/seconds": 1, "time/label": 0, "time/steps_per_second": speed}
+    Panel(run, quiet=False).update(values | {"rollout/true_return": 0.42})
+    said = capsys.readouterr().err
+    assert "left 2 min 0 s" in said
+    assert "true return 0.42" in said
+
+
 @pytest.mark.parametrize(
     "words", ["RUN OUT.mp4 --best", "--best RUN OUT.mp4", "RUN --best OUT.mp4"]
 )

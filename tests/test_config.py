@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -77,7 +78,10 @@ def test_bad_values_are_named(overrides, message):
 
 def test_large_seeds_are_not_rounded():
     seeds = 2**53, 2**53 + 1
-    assert tuple(load_config(ENV, {"run": {"seed": seed}}).run.seed for seed in seeds) == seeds
+    for kind in (int, np.int64):
+        given = [load_config(ENV, {"run": {"seed": kind(seed)}}).run.seed for seed in seeds]
+        assert given == [2**53, 2**53 + 1]
+        assert all(type(seed) is int for seed in given)
 
 
 def test_presets_by_name_and_path(tmp_path):

@@ -1,5 +1,8 @@
 """Environments that no state draws: filmed while they act, and drawn in their own way."""
 
+from contextlib import contextmanager
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -13,9 +16,10 @@ from prefrl.agent.stack import Stack
 from prefrl.clips.simulator import read_state
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
-from prefrl.configfile import load_config
+from prefrl.configfile import PRESETS, load_config
 from prefrl.environment import make_drawable, make_env
 from prefrl.errors import RunFailed, UserError
+from prefrl.filming import before_after
 
 
 class Own(PendulumEnv):
@@ -133,6 +137,31 @@ def test_a_film_of_an_own_mujoco_environment_shows_what_it_put_into_the_model():
     assert len(coloured) > 100
     assert (coloured.argmax(axis=1) == stack.envs.envs[0].unwrapped.channel).all()
     stack.close()
+
+
+def test_the_untrained_policy_is_shown_as_it_explores(tmp_path, monkeypatch):
+    """Its noise drawn anew as often as in training; here, before one observation."""
+    preset = (PRESETS / "prefrl-PointMass-v0.yaml").read_text()
+    Path("gsde.yaml").write_text(preset.replace("agent:", "agent:\n  sde_sample_freq: 4"))
+    options = {"preset": "gsde.yaml", "true_reward": True, "steps": 960, "quiet": True}
+    run = prefrl.train("prefrl/PointMass-v0", out="run", **options)
+    acts = []
+
+    @contextmanager
+    def film(run, act, seconds):
+        acts.append(act)
+        yield [], 30
+
+    monkeypatch.setattr("prefrl.filming.film", film)
+    monkeypatch.setattr("prefrl.filming.write_mp4", lambda *_: explored.extend(act_often(acts[0])))
+    explored: list = []
+
+    def act_often(act):
+        return [tuple(act(np.full(4, 0.3, np.float32))) for _ in range(12)]
+
+    before_after(run, tmp_path / "both.mp4")
+    assert len(set(explored)) == 3
+    assert len(set(explored[:4])) == 1
 
 
 @pytest.mark.parametrize("shape", [(64, 48, 4), (64, 48)])

@@ -6,12 +6,17 @@ import threading
 import pytest
 
 from prefrl.errors import UserError
-from prefrl.metrics import TAIL, MetricsLog, columns, read_last, read_metrics
+from prefrl.metrics import TAIL, MetricsLog, columns, in_figures, read_last, read_metrics
 
 
 def write(path, rows, tail=""):
     lines = ["time/step,rollout/true_return", *(f"{step},{value}" for step, value in rows)]
     path.write_text("\n".join(lines) + "\n" + tail)
+
+
+def test_a_return_is_shown_in_three_figures_at_least():
+    returns = (5528.4, -99.96, 28.04, -4.3012, 0.4216, 0.0)
+    assert [in_figures(x) for x in returns] == ["5,528", "-100", "28", "-4.3", "0.422", "0"]
 
 
 def test_the_last_row_is_that_of_the_whole_file(tmp_path):

@@ -12,6 +12,7 @@ import yaml
 from compare import SMALL, refused
 
 import prefrl
+from envs.point_mass import PointMassEnv
 from prefrl.agent.trial import check_env
 from prefrl.cli import main
 from prefrl.config import EnvConfig
@@ -34,6 +35,14 @@ class Own(PointMassEnv):
         return o, r, te, tr, i
 gym.register(id=__name__ + "-v0", entry_point=Own, max_episode_steps={limit})
 """
+
+
+def test_one_environment_for_all_copies(tmp_path, monkeypatch):
+    one = PointMassEnv()
+    gym.register("Single-v0", entry_point=lambda: one, max_episode_steps=60)
+    with pytest.raises(UserError, match=r"^Single-v0 is the same object each time it is made: "):
+        prefrl.train("Single-v0", preset="prefrl-PointMass-v0", out="run", quiet=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

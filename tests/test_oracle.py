@@ -197,6 +197,15 @@ def test_labels_that_teach_nothing_are_named(teacher, kind):
         prefrl.train("prefrl/PointMass-v0", out="run", **options)
 
 
+def test_too_few_labels_that_teach_are_told_from_none():
+    text = "import numpy as np\ndef score(clip): return np.exp(3 * clip.infos['x_velocity'])\n"
+    Path("steep.py").write_text(text)
+    options = {"oracle": "steep.py:score", "teacher": "skip=1.35", "quiet": True, "steps": 5760}
+    words = r"^nothing was learned: \d\d of 24 labels are skip, and the others too few to begin, "
+    with pytest.raises(RunFailed, match=words + "which takes 6$"):
+        prefrl.train("prefrl/PointMass-v0", labels=24, out="run", **options)
+
+
 @pytest.mark.parametrize(("shift", "told"), [(-20.0, 1), (20.0, 0)])
 def test_shares_of_a_mean_below_zero_are_said_to_be_none(answers, caplog, shift, told):
     def score(clip):

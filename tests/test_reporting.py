@@ -53,6 +53,18 @@ def test_a_report_leaves_the_backend_as_it_is(point_mass_run, monkeypatch):
     assert matplotlib.rcParams["backend"] == "svg"
 
 
+def test_labels_taken_over_are_none_that_the_run_asked(point_mass_run, tmp_path, monkeypatch):
+    source = shutil.copy(point_mass_run.label_file, "source.db")
+    run = train("prefrl/PointMass-v0", labels_from=source, out="run", **SMALL)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **kw: drawn.append(self))
+    report(run)
+    axis = next(a for a in drawn[0].axes if a.get_title().startswith("Labels"))
+    assert axis.get_title().endswith("60 of them taken over")
+    asked, answered = (line.get_ydata() for line in axis.lines)
+    assert (asked[0], asked[-1]) == (answered[0], answered[-1]) == (0, 12)
+
+
 def test_a_report_on_the_true_reward_has_two_panels_and_one_that_failed_says_so(tmp_path):
     Path("flat.py").write_text("def flat(clip):\n    return 0 * clip.true_rewards\n")
     with pytest.raises(UserError, match="are ties"):

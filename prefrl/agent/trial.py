@@ -81,8 +81,13 @@ def check_env(
         UserError: Its spaces are not supported, it does not give what Gymnasium's environments
             give, or its episodes end early.
     """
-    env = make_env(config)
+    env, second = make_env(config), make_env(config)
     try:
+        if env.unwrapped is second.unwrapped:
+            raise UserError(
+                f"{config.id} is the same object each time it is made: what it is registered with "
+                f"must make a new one"
+            )
         check_spaces(config.id, env)
         if continuous and not isinstance(env.action_space, spaces.Box):
             raise UserError(
@@ -117,6 +122,7 @@ def check_env(
         steps_per_second(env)
         return clip
     finally:
+        close_env(second, config.id)
         close_env(env, config.id)
 
 
