@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from compare import TINY, suite_of
 
-from prefrl.bench.bench import bench
+from prefrl.bench.bench import bench, conclude
 from prefrl.bench.board import Board, duration
 from prefrl.bench.provenance import LOCK
 from prefrl.bench.results import CurvePoint, Results, Row, answer_shares, curve
@@ -95,6 +95,17 @@ def test_a_failed_run_is_marked_and_the_others_go_on(tiny, tmp_path, capsys, mon
     rows = {row["condition"]: row for row in table(Path("out/results.csv"))}
     assert rows["own"]["true_return_mean"]
     assert rows["own"]["failure"] == ""
+
+
+def test_an_aggregate_is_of_the_figures_in_the_table(tmp_path):
+    suite = suite_of(TINY.replace("seeds: 1", "seeds: 3"))
+    results = Results(tmp_path)
+    results.put(Row("prefrl/PointMass-v0", RANDOM_ACTIONS, 0, 1.0, 0.0))
+    for cell in suite.cells():
+        results.put(Row(*cell.key, 1000 + (0, 0, 0.004)[cell.seed], 0.0, steps=3840))
+    conclude(suite, tmp_path)
+    rows = {row["condition"]: row for row in table(tmp_path / "aggregate.csv")}
+    assert rows["random"]["true_return_std"] == "0", "six figures each: 1000, 1000, 1000"
 
 
 def test_why_a_process_ended_is_one_sentence():

@@ -159,18 +159,19 @@ def _run(
                 else:
                     board.refresh()
     finally:
-        conclude(suite, results, anchors)
+        conclude(suite, results.folder, anchors)
 
 
-def conclude(suite: Suite, results: Results, anchors: Sequence[Anchor] = ()) -> None:
-    """Write the aggregate of what there is of a suite, and draw its pictures."""
+def conclude(suite: Suite, folder: Path, anchors: Sequence[Anchor] = ()) -> None:
+    """Write the aggregate of what a folder's tables have of a suite, and draw its pictures."""
+    results = Results(folder)
     rows = results.of(suite)
     summaries = summarise(rows, reference=suite.reference, baseline=suite.baseline)
     if not summaries:
         return
-    write_table(results.folder / "aggregate.csv", [summary.cells() for summary in summaries])
+    write_table(folder / "aggregate.csv", [summary.cells() for summary in summaries])
     draw(
-        results.folder,
+        folder,
         rows,
         results.curves,
         summaries,
