@@ -55,6 +55,12 @@ def test_one_environment_for_all_copies(tmp_path, monkeypatch):
         ("self.action_space = gym.spaces.Discrete(3, start=1)", "action = 0", 60, "start at 0"),
         ("self.action_space = gym.spaces.Box(-float('inf'), 1)", "", 60, "unbounded actions"),
         (
+            "self.action_space = gym.spaces.Box(0, 0, (2,))",
+            "",
+            60,
+            "no room: they are all from 0 to",
+        ),
+        (
             "self.action_space = gym.spaces.Box(0, 3, (2,), 'int64')",
             "",
             60,

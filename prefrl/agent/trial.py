@@ -142,6 +142,11 @@ def check_spaces(env_id: str, env: gym.Env) -> None:
         raise UserError(f"{env_id} counts its actions from {action.start}: they must start at 0")
     if isinstance(action, spaces.Box) and not action.is_bounded():
         raise UserError(f"{env_id} has unbounded actions: give its Box finite bounds")
+    if isinstance(action, spaces.Box) and not (action.low < action.high).any():
+        raise UserError(
+            f"{env_id} leaves its actions no room: they are all from {action.low.flat[0]:g} to "
+            f"{action.high.flat[0]:g} (MuJoCo's motors have a `ctrlrange`)"
+        )
     if isinstance(action, spaces.Box) and action.dtype not in EXACT:
         raise UserError(
             f"{env_id} has Box actions of type {action.dtype}, and the agent's are real numbers: "
