@@ -2,12 +2,10 @@
 
 import logging
 import math
-import shlex
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,6 @@ from prefrl.clips.render import Renderer
 from prefrl.clips.simulator import is_mujoco
 from prefrl.clock import Stopwatch
 from prefrl.config import MOST_STEPS, Config
-from prefrl.configfile import config_to_tree
 from prefrl.environment import FRAME_SIZE, close_env, make_drawable
 from prefrl.errors import RunFailed, UserError
 from prefrl.labellers.display import check_display
@@ -31,38 +28,11 @@ from prefrl.labels.answers import Label
 from prefrl.labels.store import LabelStore
 from prefrl.queries.rules import find_rule
 from prefrl.registry import check_found_by_others, find_spec
-from prefrl.run import Run
 
 log = logging.getLogger(__name__)
 
 MANY = 1000
 """Rollouts over which the room for labels is averaged: episodes begin anywhere in them."""
-
-FIXED = (
-    "agent.",
-    "clips.",
-    "env.copies",
-    "env.id",
-    "reward.hidden",
-    "reward.linear_path",
-    "reward.members",
-    "reward.squares",
-    "run.true_reward",
-)
-"""How keys of config.yaml begin that what a checkpoint holds is made by."""
-
-INDIFFERENT = {
-    "labels.probes",
-    "labels.question",
-    "labels.source",
-    "labels.wait",
-    "run.checkpoint_every",
-    "run.evaluation_episodes",
-}
-"""Keys that decide neither what is asked nor what is learned from a checkpoint on."""
-
-BY_CONTENT = {"labels.oracle", "query.rule"}
-"""Keys that may name files of the user's, which may lie elsewhere now."""
 
 UNUSED = {
     "oracle": {"--ask", "--wait-for-labels"},
@@ -279,35 +249,6 @@ def check_source(config: Config, shape: tuple[int, ...]) -> None:
             f"{config.env.id} with clips {shape} (steps, numbers in observation and action): give "
             f"the preset that they were made with"
         )
-
-
-def is_another_run(run: Run, began: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether the run goes on otherwise than it would have from a checkpoint.
-
-    Args:
-        run: The run.
-        began: Its configuration when the checkpoint was made, by section and key.
-
-    Raises:
-        UserError: Something is changed that what the checkpoint holds was made by.
-    """
-    then, now = (
-        {f"{section}.{key}": v for section, values in tree.items() for key, v in values.items()}
-        for tree in (began, config_to_tree(run.config))
-    )
-    changed = {key for key, value in now.items() if value != then.get(key, value)}
-    if fixed := sorted(key for key in changed if key.startswith(FIXED)):
-        key = fixed[0]
-        preset, labels = (shlex.quote(str(p)) for p in (run.path / "config.yaml", run.label_file))
-        words = f"`prefrl train {run.config.env.id} --preset {preset}` trains anew"
-        if run.label_file.exists():
-            words += f", and --labels-from {labels} takes the answers along"
-        raise UserError(
-            f"{key} was {then[key]} in '{run.path}' and is {now[key]} now, which cannot be changed "
-            f"on the way: undo that in its config.yaml; {words}"
-        )
-    moved = {key for key in BY_CONTENT & changed if ":" in then[key] and ":" in now[key]}
-    return bool(changed - moved - INDIFFERENT) or bool(run.edited_files())
 
 
 def nothing_to_learn(config: Config, labels: Sequence[Label]) -> str:

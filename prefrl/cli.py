@@ -209,8 +209,10 @@ def _info(args: argparse.Namespace) -> None:
 
 
 def _print_result(result: dict) -> None:
+    from prefrl.metrics import in_figures
+
     mean, std = (result[f"true_return_{k}"] for k in ("mean", "std"))
-    returned = "is not a number" if mean is None else f"{mean:,.1f} ± {std:,.1f}"
+    returned = "is not a number" if mean is None else f"{in_figures(mean)} ± {in_figures(std)}"
     print(
         f"true return {returned} "
         f"over {result['episodes']} episodes, after {result['labels_answered']} labels and "

@@ -168,7 +168,12 @@ def with_absolute_paths(config: Config) -> Config:
 
 def save_config(config: Config, path: Path) -> None:
     """Write `config` as YAML."""
-    path.write_text(yaml.safe_dump(config_to_tree(config), sort_keys=False))
+    path.write_text(config_to_text(config))
+
+
+def config_to_text(config: Config) -> str:
+    """`config` as YAML."""
+    return yaml.safe_dump(config_to_tree(config), sort_keys=False)
 
 
 def read_config(path: Path) -> Config:

@@ -7,9 +7,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.agent.stack import Stack
+from prefrl.changes import what_it_is
 from prefrl.checkpoint import save_checkpoint
 from prefrl.clock import Stopwatch
-from prefrl.configfile import config_to_tree
 from prefrl.errors import Interrupted
 from prefrl.files import finite, write_json
 from prefrl.loop import PreferenceLoop
@@ -86,9 +86,8 @@ class RunKeeper(BaseCallback):
             state = {
                 "step": self.num_timesteps,
                 "seconds": self._stopwatch.seconds,
-                "config": config_to_tree(self._run.config),
                 "loop": self._loop.state_dict() if self._loop else {},
-            }
+            } | what_it_is(self._run.config)
             write_json(folder / "trainer.json", finite(state))
 
         save_checkpoint(self._run.checkpoints, self.num_timesteps, write)

@@ -286,16 +286,20 @@ class PreferenceLoop(BaseCallback):
         """What the loop remembers beside its parts and the store, in plain values."""
         return {"metrics": self.metrics, "new_labels": self._unlearned}
 
-    def load_state_dict(self, state: dict, step: int, *, exact: bool = True) -> None:
+    def diverge(self) -> None:
+        """Go on otherwise than before: no pair that was asked after this step will come again.
+
+        So all that was asked counts towards the budget at once.
+        """
+        self._diverged = True
+
+    def load_state_dict(self, state: dict, step: int) -> None:
         """Restore what `state_dict` gave at the agent's step `step`.
 
         Args:
             state: What to restore.
             step: The agent's step then.
-            exact: Whether the run will come by the same clips again. If not, all that was asked
-                in the meantime counts towards the budget at once.
         """
-        self._diverged = not exact
         self._data.catch_up(step)
         self._latest_answer = self.store.latest_answer(step)
         self._unlearned = state["new_labels"]

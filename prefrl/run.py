@@ -27,7 +27,7 @@ import yaml
 
 from prefrl.checkpoint import is_whole, list_checkpoints
 from prefrl.config import Config
-from prefrl.configfile import read_config, save_config
+from prefrl.configfile import config_to_text, read_config, save_config
 from prefrl.errors import UserError, one_line
 from prefrl.files import finite, write_json
 from prefrl.registry import find_spec
@@ -124,7 +124,7 @@ class Run:
         }
         try:
             save_config(config, path / "config.yaml")
-            (record["config"],) = fingerprints([str(path / "config.yaml")]).values()
+            record["config"] = config_to_text(config)
             write_json(path / "run.json", record)
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
@@ -150,7 +150,7 @@ class Run:
     def warn_of_new_config(self) -> None:
         """Say where config.yaml is no longer what the run began with."""
         file = self.path / "config.yaml"
-        if self.record.get("config") in (None, *fingerprints([str(file)]).values()):
+        if self.record.get("config") in (None, file.read_text()):
             return
         done = self.record["result"] is not None
         more = ", and the run is finished: `prefrl train` with it as --preset trains anew"

@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from prefrl.agent.stack import Stack
-from prefrl.checks import is_another_run, nothing_to_learn
+from prefrl.changes import is_another_run
+from prefrl.checks import nothing_to_learn
 from prefrl.clock import Stopwatch
 from prefrl.environment import EndedEarly
 from prefrl.errors import Interrupted, RunFailed, UserError
@@ -49,7 +51,6 @@ class Training:
     ) -> None:
         config = run.config
         saved = json.loads((checkpoint / "trainer.json").read_text()) if checkpoint else {}
-        changed = is_another_run(run, saved.get("config", {})) if checkpoint else False
         self._run = run
         self._interrupts = interrupts
         self._stopwatch = Stopwatch(saved.get("seconds"))
@@ -60,6 +61,7 @@ class Training:
                 self._store = opened.enter_context(LabelStore(run.label_file))
                 if not checkpoint:
                     self._prepare_store(self._store)
+            changed = self._is_another_run(saved)
             self._window = self._open_window(panel)  # it starts while the environments do
             if self._window:
                 opened.callback(self._window.release)
@@ -77,7 +79,9 @@ class Training:
             self._loop = self._make_loop()
             step = self._stack.model.num_timesteps
             if self._loop and checkpoint:
-                self._loop.load_state_dict(saved["loop"], step, exact=exact)
+                self._loop.load_state_dict(saved["loop"], step)
+            if self._loop and not exact:
+                self._loop.diverge()
             members = 0 if config.run.true_reward else config.reward.members
             metrics = opened.enter_context(closing(MetricsLog(run.path, members, step)))
             self._stopwatch.start()
@@ -85,6 +89,17 @@ class Training:
                 run, self._stack, self._loop, self._stopwatch, metrics, panel, interrupts
             )
             self._opened = opened.pop_all()
+
+    def _is_another_run(self, saved: Mapping[str, Any]) -> bool:
+        """Whether something was changed since the checkpoint, or, with labels, since the start.
+
+        Raises:
+            UserError: It is something that cannot be changed.
+        """
+        if not saved and not (self._store and self._store.count_asked()):
+            return False
+        noted = saved if "config" in saved else self._run.record
+        return is_another_run(self._run, noted, anew=not saved)
 
     def go(self) -> None:
         """Train to the end, and write down the result, or why there is none."""
@@ -148,8 +163,9 @@ class Training:
             if given:
                 again += f" --labels-from {shlex.quote(str(self._run.label_file))}"
             return (
-                f"nothing was learned: {given} labels were given in {steps} steps, too few to "
-                f"begin; `prefrl train {config.env.id} {again}` starts anew"
+                f"nothing was learned: {given} labels were given in {steps} steps"
+                f"{f', {len(useless)} of them {words}' if useless else ''}, too few to begin; "
+                f"`prefrl train {config.env.id} {again}` starts anew"
                 f"{' from them' if given else ' and waits for labels'}"
             )
         if useless:

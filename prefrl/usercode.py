@@ -47,7 +47,7 @@ def load_function(spec: str, purpose: str) -> Callable:
 
 
 _FOLDERS: list[str] = []
-"""Of the user's files that were loaded, the latest first."""
+"""At the end of `sys.path`, for the user's files that were loaded, the latest first."""
 
 
 def _find_beside(path: Path) -> None:
@@ -58,11 +58,9 @@ def _find_beside(path: Path) -> None:
     """
     folder = str(path.parent)
     others = [other for other in _FOLDERS if other != folder]
-    sys.path[:] = [entry for entry in sys.path if entry not in others]
-    if folder not in sys.path:
-        sys.path.append(folder)
-    sys.path.extend(others)
-    _FOLDERS[:] = [folder, *others]
+    elsewhere = [entry for entry in sys.path if entry not in _FOLDERS]
+    _FOLDERS[:] = others if folder in elsewhere else [folder, *others]
+    sys.path[:] = [*elsewhere, *_FOLDERS]
     beside = [other for other in _sources(path)[1:] if other.is_relative_to(folder)]
     names = {other.relative_to(folder).parts[0].removesuffix(".py") for other in beside}
     for name, module in list(sys.modules.items()):

@@ -4,15 +4,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.envs.classic_control import PendulumEnv
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 
 import prefrl
 from prefrl.agent.envs import TimedVecEnv
 from prefrl.agent.stack import Stack
+from prefrl.clips.render import Renderer
 from prefrl.clips.simulator import read_state
 from prefrl.clock import Stopwatch
 from prefrl.config import EnvConfig
@@ -111,14 +114,76 @@ class Placed(InvertedPendulumEnv):
 gym.register("Placed-v0", Placed, max_episode_steps=100)
 
 
+def say_that_the_state_draws(monkeypatch, said=True):
+    metadata = InvertedPendulumEnv.metadata | {"drawn_from_state": said}
+    monkeypatch.setattr(Placed, "metadata", metadata)
+
+
+@pytest.mark.parametrize("by", ["class", "object"])
 @pytest.mark.parametrize("said", [None, True, False])
-def test_own_mujoco_environments_are_filmed_unless_they_say_that_the_state_draws_them(said):
+def test_own_mujoco_environments_are_filmed_unless_they_say_that_the_state_draws_them(
+    monkeypatch, said, by
+):
+    if said is not None and by == "class":
+        say_that_the_state_draws(monkeypatch, said)
     env = make_env(EnvConfig("Placed-v0"))
-    if said is not None:
+    if said is not None and by == "object":
         env.unwrapped.metadata = env.metadata | {"drawn_from_state": said}
     env.reset(seed=0)
     assert len(read_state(env)) == (5 if said else 0)  # time, two positions, two velocities
     env.close()
+
+
+@pytest.mark.parametrize("then", [True, False])
+def test_a_run_whose_clips_are_drawn_otherwise_by_now_does_not_go_on(monkeypatch, tmp_path, then):
+    config = load_config("Placed-v0", {"env": {"termination": "ignore"}})
+    say_that_the_state_draws(monkeypatch, then)
+    stack = Stack(config, Stopwatch())
+    stack.model.learn(config.rollout_steps)
+    stack.save(tmp_path)
+    say_that_the_state_draws(monkeypatch, not then)
+    again = Stack(config, Stopwatch())
+    numbers = (5, 0) if then else (0, 5)
+    words = r"from a state of {} numbers, which is of {} for Placed-v0 now".format(*numbers)
+    with pytest.raises(UserError, match=words):
+        again.load(tmp_path)
+    for one in (stack, again):
+        one.close()
+
+
+def test_a_film_changes_nothing_that_the_environment_could_look_at():
+    """Such as the size of the floor, which has no end where clips are drawn."""
+    gym.register("OwnHopper-v0", entry_point=type("Own", (HopperEnv,), {}), max_episode_steps=60)
+    envs = TimedVecEnv(EnvConfig("OwnHopper-v0"), seed=0, stopwatch=Stopwatch(), drawable=True)
+    envs.reset()
+    sizes = [env.unwrapped.model.geom_size.copy() for env in envs.envs[:2]]
+    envs.camera()
+    assert envs.envs[0].unwrapped.model.geom_size.tolist() == sizes[0].tolist()
+    assert sizes[0].tolist() == sizes[1].tolist()
+    envs.close()
+
+
+class Drawing(Grid):
+    """A MuJoCo environment of its own make, that draws itself in its own way."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.model = mujoco.MjModel.from_xml_string("<mujoco/>")
+        self.data = mujoco.MjData(self.model)
+
+
+gym.register("Drawing-v0", Drawing, max_episode_steps=60)
+
+
+def test_a_mujoco_environment_may_draw_itself_in_its_own_way(monkeypatch):
+    envs = TimedVecEnv(EnvConfig("Drawing-v0"), seed=0, stopwatch=Stopwatch(), drawable=True)
+    envs.reset()
+    assert envs.camera().shape == Grid.shape
+    assert Renderer(envs.envs[0]).frame().shape == Grid.shape
+    monkeypatch.setattr(Grid, "last", -1)
+    with pytest.raises(UserError, match=r"^the environment cannot be drawn: ValueError: no sprite"):
+        Renderer(envs.envs[0])
+    envs.close()
 
 
 def test_a_film_of_an_own_mujoco_environment_shows_what_it_put_into_the_model():

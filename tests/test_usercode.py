@@ -108,6 +108,16 @@ def test_two_files_import_what_lies_beside_each(tmp_path, monkeypatch):
         assert load_function(f"{folder}/own.py:score", "oracle")(None) == scores
 
 
+def test_what_is_on_pythons_path_already_stays_where_it_is(tmp_path, monkeypatch):
+    path = [str(tmp_path / "mine"), *sys.path]
+    monkeypatch.setattr(sys, "path", path)
+    for folder in ("mine", "other", "mine"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "own.py").write_text(ORACLE)
+        load_function(f"{folder}/own.py:score", "oracle")
+        assert sys.path[0] == str(tmp_path / "mine")
+
+
 def test_a_module_of_that_name_in_another_folder_is_noticed(tmp_path, monkeypatch, caplog):
     folders = [tmp_path / name for name in ("here", "moved", "other")]
     texts = [ENVIRONMENT, ENVIRONMENT, ENVIRONMENT + "# another\n"]

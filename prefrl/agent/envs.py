@@ -70,7 +70,7 @@ class TimedVecEnv(DummyVecEnv):
 
     @cached_property
     def _renderer(self) -> Renderer:
-        return Renderer(self.envs[0])
+        return Renderer(self.envs[0], acts=True)
 
     def reset(self) -> VecEnvObs:
         with acting_in(self._config.id):

@@ -170,7 +170,8 @@ def _make_pool(config: EnvConfig, seed: int) -> Any:
     if spec.id not in envpool.list_all_envs():
         raise UserError(f"EnvPool has no {spec.id}: leave env.backend at 'gymnasium'")
     options = envpool.make_spec(spec.id).config._fields
-    arguments = {"max_episode_steps": spec.max_episode_steps} | config.kwargs
+    given = {key: value for key, value in config.kwargs.items() if value is not None}
+    arguments = {"max_episode_steps": spec.max_episode_steps} | given
     arguments.pop(CONTACTS, None)
     if config.termination != "allow" and "terminate_when_unhealthy" in options:
         arguments.setdefault("terminate_when_unhealthy", False)

@@ -157,6 +157,7 @@ class Stack:
             self.model._last_episode_starts = np.ones(self.envs.num_envs, bool)
         if self.recorder and self.rewarded and self.ensemble and self.fitter:
             self.recorder.allocate(tuple(str(k) for k in arrays["recorder/info_keys"]))
+            self._check_states(arrays["clips/states"], folder)
             self.recorder.buffer.load_state_dict(_part(arrays, "clips/"))
             self.recorder.steps = int(arrays["recorder/steps"])
             if exact:
@@ -171,6 +172,21 @@ class Stack:
         )
         torch.set_rng_state(torch.from_numpy(arrays["torch"]))
         return exact
+
+    def _check_states(self, saved: np.ndarray, folder: Path) -> None:
+        """Whether clips are drawn from as many numbers as those `saved`.
+
+        Raises:
+            UserError: They are not.
+        """
+        assert self.recorder
+        then, now = (len(states[0, 0]) for states in (saved, self.recorder.buffer.arrays["states"]))
+        if then != now:
+            raise UserError(
+                f"clips in '{folder}' are drawn from a state of {then} numbers, which is of {now} "
+                f"for {self._config.env.id} now: undo what was changed in it "
+                f"(metadata['drawn_from_state'], where that is new), or train anew"
+            )
 
     def _scales(self) -> dict[str, RunningMeanStd]:
         """Running statistics of observations and of returns."""

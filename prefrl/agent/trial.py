@@ -30,7 +30,7 @@ def can_be_restored(config: EnvConfig) -> bool:
 
     It is tried, because nobody can see what an environment keeps, and where: one goes on, and
     another, which has been elsewhere, and in more episodes, from the first one's snapshot, for
-    `TRIAL_STEPS` steps and beyond the end of the episode.
+    `TRIAL_STEPS` steps, or beyond the end of the episode where that is not too far.
     """
     left, other = make_env(config), make_env(config)
     try:

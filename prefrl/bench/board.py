@@ -9,7 +9,7 @@ from rich.table import Table
 
 from prefrl.bench.results import Row
 from prefrl.bench.suites import Cell
-from prefrl.metrics import read_last
+from prefrl.metrics import in_figures, read_last
 from prefrl.terminal import TerminalView
 
 
@@ -112,7 +112,8 @@ class Board(TerminalView):
         """Mean of the finished seeds, how many of how many, and how far those under way are."""
         keys = [c.key for c in self._cells if (c.task, c.condition) == (task, condition)]
         means = [self._rows[key].true_return_mean for key in keys if key in self._rows]
-        parts = [f"{np.mean(means):,.0f}" if means else "", f"[dim]{len(means)}/{len(keys)}[/dim]"]
+        mean = in_figures(float(np.mean(means))) if means else ""
+        parts = [mean, f"[dim]{len(means)}/{len(keys)}[/dim]"]
         for key in keys:
             if key in self._running:
                 cell, folder = self._running[key]

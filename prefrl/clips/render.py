@@ -20,24 +20,26 @@ class Renderer:
 
     Args:
         env: The environment, reset once.
+        acts: Whether it goes on acting, so that nothing may be changed that it could look at.
 
     Raises:
         UserError: Nothing can be drawn here; says what to install.
     """
 
-    def __init__(self, env: gym.Env) -> None:
+    def __init__(self, env: gym.Env, *, acts: bool = False) -> None:
         base: Any = env.unwrapped
         self._env = env
         self._base = base
         self._viewer: Any = None
         self._body = 0
-        if not is_mujoco(env):
+        if not (is_mujoco(env) and hasattr(base, "mujoco_renderer")):  # it draws in its own way
             self.frame()
             return
         import mujoco
 
         self._base.model.vis.quality.offsamples = 0
-        _unbound_floor(base.model)
+        if not acts:
+            _unbound_floor(base.model)
         self._body = _followed(self._base)
         self.frame()  # makes the viewer
         self._viewer = self._base.mujoco_renderer._get_viewer("rgb_array")
@@ -51,7 +53,7 @@ class Renderer:
         try:
             frame: Any = self._env.render()
         except Exception as error:  # every GL backend, and the user's code, fails in its own way
-            if not is_mujoco(self._env):
+            if not type(self._base).render.__module__.startswith("gymnasium.envs.mujoco."):
                 raise UserError(f"the environment cannot be drawn: {sentence(error)}") from None
             raise UserError(
                 f"no renderer works here ({one_line(error)}): install EGL "

@@ -37,7 +37,8 @@ def _state_draws(base: Any) -> bool:
 
     Who adds a goal may keep that elsewhere: in an attribute, or in MuJoCo's model.
     """
-    said = base.metadata.get(DRAWN_FROM_STATE)
+    # Gymnasium's MuJoCo environments put metadata of their own in the place of a class's.
+    said = base.metadata.get(DRAWN_FROM_STATE, type(base).metadata.get(DRAWN_FROM_STATE))
     return type(base).__module__.startswith(_DRAWN) if said is None else bool(said)
 
 
