@@ -78,7 +78,9 @@ def is_another_run(run: Run, noted: Mapping[str, Any], *, anew: bool) -> bool:
                 f"{key} was {then[key]} in '{run.path}' and is {now[key]} now, which cannot be "
                 f"changed on the way: undo that in its config.yaml; {_way_out(run, key)}"
             )
-    moved = {key for key in BY_CONTENT & changed if _function(then[key]) == _function(now[key])}
+    moved = {
+        key for key in BY_CONTENT & changed if _function(then[key]) == _function(now[key]) != ""
+    }
     files = fingerprints(file for file in _deciding(run.config) if file).values()
     known = set(noted.get("files", {}).values())
     return bool(changed - moved - INDIFFERENT) or bool(known and set(files) - known)
@@ -98,14 +100,14 @@ def _deciding(config: Config) -> list[str]:
     """Files that decide how a run goes on."""
     own = (("query.rule", config.query.rule), ("labels.oracle", config.labels.oracle))
     unused = _unused(config)
-    used = [value.rpartition(":")[0] for key, value in own if not key.startswith(unused or "-")]
+    used = [value.rpartition(":")[0] for key, value in own if not key.startswith(unused)]
     return [module_file(config.env.id), *used]
 
 
-def _function(spec: str) -> str | None:
-    """The function that `FILE.py:FUNC` names; None if nothing of the kind is named."""
+def _function(spec: str) -> str:
+    """The function that `FILE.py:FUNC` names; empty if nothing of the kind is named."""
     file, _, name = spec.rpartition(":")
-    return name if file else None
+    return name if file else ""
 
 
 def _way_out(run: Run, key: str) -> str:

@@ -150,6 +150,7 @@ def test_an_oracle_may_lie_elsewhere_but_be_no_other(another):
     assert not another(then, {"labels": {"oracle": "moved.py:right"}})
     assert another(then, {"labels": {"oracle": "one.py:left"}})
     assert another(then, {})
+    assert another({}, {"query": {"rule": "random"}})
     noted = {"labels": {"oracle": "one.py:right"}}
     Path("moved.py").write_text(ORACLES + "# mended\n")
     assert another(noted, {"labels": {"oracle": "moved.py:right"}})
