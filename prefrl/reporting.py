@@ -166,11 +166,11 @@ def _taken_over(run: Run) -> int:
 def _labelling(run: Run) -> str:
     """How the labels were given: sides of the screen, and how consistent the labeller was."""
     with run.open_labels(read_only=True) as store:
-        labels = store.labels()
+        labels, taken = store.labels(), store.count_answered(0)
         agreeing, probes = consistency(store)
     shown = Counter(turned(label.answer, label.swapped) for label in labels)
     parts = [f"{shown[answer]} {answer}" for answer in ANSWERS if shown[answer]]
-    if taken := _taken_over(run):
+    if taken:
         parts.append(f"{taken} of them taken over")
     if probes:
         parts.append(f"{agreeing} of {probes} repeated pairs answered alike")

@@ -174,8 +174,8 @@ class Run:
                     f"write where to into '{self.path / 'config.yaml'}', as {key}"
                 )
 
-    def edited_files(self) -> list[str]:
-        """The user's own files that are no longer what the run began with.
+    def warn_of_edits(self) -> None:
+        """Say which of the user's own files are no longer what the run began with.
 
         By content: they may lie elsewhere now, and a module of that name elsewhere is another.
 
@@ -184,13 +184,9 @@ class Run:
         """
         find_spec(self.config.env.id)
         known = self.record.get("files", {}).values()
-        found = fingerprints(own_files(self.config)).items()
-        return [file for file, now in found if known and now not in known]
-
-    def warn_of_edits(self) -> None:
-        """Say which files are edited; raises what `edited_files` does."""
-        for file in self.edited_files():
-            log.warning("'%s' is not as it was when '%s' began", file, self.path)
+        for file, now in fingerprints(own_files(self.config)).items():
+            if known and now not in known:
+                log.warning("'%s' is not as it was when '%s' began", file, self.path)
 
     @property
     def checkpoints(self) -> Path:
